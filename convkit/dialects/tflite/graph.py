@@ -1,0 +1,104 @@
+"""The TFLite dialect: a flat graph of operators, named and typed as in the FlatBuffers schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convkit.ir.origin import Origin
+
+
+@dataclass(eq=False, slots=True)
+class Quantization:
+    """Affine quantization: real = scale * (q - zero_point), per tensor or along `axis`."""
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """A tensor; `data` is set for a constant. `dtype` is a numpy (or ml_dtypes) dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    data: np.ndarray | None = None
+    quantization: Quantization | None = None
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value is stored in the file."""
+        return self.data is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes of the value."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+@dataclass(eq=False, slots=True)
+class Op:
+    """An operator: `code` is the BuiltinOperator's name, `options` use the schema's field names.
+
+    Enum-valued options are the enum's names ("SAME", "RELU"); an absent option has the schema's
+    default. An absent optional input is None.
+    """
+
+    code: str
+    inputs: list[Tensor | None]
+    outputs: list[Tensor]
+    options: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
+    version: int = 1
+
+    @property
+    def output(self) -> Tensor:
+        """The only output."""
+        (only,) = self.outputs
+        return only
+
+
+@dataclass(eq=False, slots=True)
+class Graph:
+    """Operators in execution order, with the interface tensors in the model's order.
+
+    `signature_inputs` and `signature_outputs` are the user's names for `inputs` and `outputs`.
+    """
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    ops: list[Op]
+    signature_inputs: list[str]
+    signature_outputs: list[str]
+    name: str = "main"
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor once, in order of first appearance."""
+        seen: set[int] = set()
+        for group in (self.inputs, *(t for op in self.ops for t in (op.inputs, op.outputs)), self.outputs):
+            for tensor in group:
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield tensor
+
+    def producers(self) -> dict[int, Op]:
+        """Map id(tensor) to the operator that makes it."""
+        return {id(t): op for op in self.ops for t in op.outputs}
+
+    def consumers(self) -> dict[int, list[Op]]:
+        """Map id(tensor) to the operators that read it, in order, once per reading operator."""
+        table: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for key in dict.fromkeys(id(t) for t in op.inputs if t is not None):
+                table.setdefault(key, []).append(op)
+        return table

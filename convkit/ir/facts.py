@@ -1,0 +1,85 @@
+"""Facts about values and nodes, read without copying: shapes, types, constants, attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+
+def shape_of(value: ir.Value) -> tuple[int, ...]:
+    """The static shape of `value`; ValueError names the value if a dimension is unknown."""
+    if value.shape is None or not value.shape.is_static():
+        raise ValueError(f"value {value.name!r} has no static shape: {value.shape}")
+    return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
+
+
+def rank_of(value: ir.Value) -> int:
+    """Number of dimensions of `value`."""
+    if value.shape is None:
+        raise ValueError(f"value {value.name!r} has no known rank")
+    return len(value.shape)
+
+
+def dtype_of(value: ir.Value) -> ir.DataType:
+    """Element type of `value`; ValueError if it was never inferred."""
+    if value.dtype is None:
+        raise ValueError(f"value {value.name!r} has no known type")
+    return value.dtype
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether `value` is an initializer that no caller can override."""
+    return value is not None and value.const_value is not None and not value.is_graph_input()
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array behind a constant value (a view where the file allows it), else None."""
+    if value is None or not is_constant(value):
+        return None
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number in a constant of exactly one element, else None."""
+    if value is None or not is_constant(value):
+        return None
+    assert value.const_value is not None
+    if value.const_value.size != 1:
+        return None
+    return float(value.const_value.numpy().reshape(-1)[0])
+
+
+def ints(value: ir.Value | None) -> tuple[int, ...] | None:
+    """A constant integer vector (or scalar) as a tuple, else None."""
+    array = constant(value)
+    return None if array is None else tuple(int(x) for x in array.reshape(-1))
+
+
+def attr(node: ir.Node, name: str, default: Any = None) -> Any:
+    """Attribute `name` as a Python value: int, float, str, or a tuple of them; else `default`."""
+    found = node.attributes.get(name)
+    if found is None:
+        return default
+    value = found.value
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """Input `index` of `node`, or None where it is left out."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def sole_user(value: ir.Value) -> ir.Node | None:
+    """The only node that reads `value`, or None (also None for a graph output)."""
+    if value.is_graph_output():
+        return None
+    uses = value.uses()
+    return next(iter(uses)).node if len(uses) == 1 else None
+
+
+def is_op(node: ir.Node | None, *op_types: str) -> bool:
+    """Whether `node` is a standard-domain operator of one of these types."""
+    return node is not None and node.domain == "" and node.op_type in op_types
