@@ -1,1 +1,1 @@
-
+"""The Report: one model of what a compile or check found, and its renderers."""

@@ -41,8 +41,8 @@ def _raw(data: np.ndarray) -> memoryview:
         nibbles = data.reshape(-1).astype(np.int8).view(np.uint8) & 0xF
         if nibbles.size % 2:
             nibbles = np.append(nibbles, np.uint8(0))
-        return memoryview(np.ascontiguousarray(nibbles[0::2] | (nibbles[1::2] << 4)))
-    return memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8))
+        return np.ascontiguousarray(nibbles[0::2] | (nibbles[1::2] << 4)).data
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
 
 
 class _Tables:

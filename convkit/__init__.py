@@ -1,0 +1,37 @@
+"""convkit: compile trained models to the files edge targets run.
+
+The names below are the public API. Each is imported when first used, so `import convkit` is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ConvkitError": "convkit.diagnostics",
+    "Diagnostic": "convkit.diagnostics",
+}
+
+__all__ = [
+    "ConvkitError",
+    "Diagnostic",
+    "__version__",
+]
+
+if TYPE_CHECKING:
+    from convkit.diagnostics import ConvkitError, Diagnostic
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'convkit' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
