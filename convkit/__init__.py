@@ -13,16 +13,19 @@ __version__ = "0.1.0"
 _HOME = {
     "ConvkitError": "convkit.diagnostics",
     "Diagnostic": "convkit.diagnostics",
+    "Report": "convkit.report",
 }
 
 __all__ = [
     "ConvkitError",
     "Diagnostic",
+    "Report",
     "__version__",
 ]
 
 if TYPE_CHECKING:
     from convkit.diagnostics import ConvkitError, Diagnostic
+    from convkit.report import Report
 
 
 def __getattr__(name: str) -> Any:

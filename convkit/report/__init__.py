@@ -1,1 +1,47 @@
-"""The Report: one model of what a compile or check found, and its renderers."""
+"""The Report: one model of what a compile or a check found, and its renderers."""
+
+from convkit.report.model import (
+    SCHEMA_ID,
+    Artifact,
+    Finding,
+    InterfaceTensor,
+    ModelIdentity,
+    OpEntry,
+    OpVerdict,
+    OracleAnswer,
+    OriginEntry,
+    OutputError,
+    Partition,
+    QuantizationEntry,
+    Reason,
+    Report,
+    RewriteEntry,
+    TargetIdentity,
+    Verdict,
+    Verification,
+)
+from convkit.report.serialize import schema, to_dict, to_json
+
+__all__ = [
+    "SCHEMA_ID",
+    "Artifact",
+    "Finding",
+    "InterfaceTensor",
+    "ModelIdentity",
+    "OpEntry",
+    "OpVerdict",
+    "OracleAnswer",
+    "OriginEntry",
+    "OutputError",
+    "Partition",
+    "QuantizationEntry",
+    "Reason",
+    "Report",
+    "RewriteEntry",
+    "TargetIdentity",
+    "Verdict",
+    "Verification",
+    "schema",
+    "to_dict",
+    "to_json",
+]

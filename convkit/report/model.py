@@ -1,0 +1,251 @@
+"""What a compile or a check found, as plain data: the source of every rendering.
+
+All classes are frozen and hold numbers, strings and tuples of the same, so that `to_dict` is their
+JSON form, described by `schema.json`. Sizes are bytes, times seconds, ratios 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+SCHEMA_ID = "convkit.report/1"
+
+
+class Verdict(StrEnum):
+    """What the target's accelerator makes of the whole model."""
+
+    ACCELERATED = "accelerated"
+    PARTIAL = "partial"
+    CPU = "cpu"
+
+
+class OpVerdict(StrEnum):
+    """Where one operator runs."""
+
+    ACCELERATED = "accelerated"
+    FALLBACK = "fallback"
+    """The accelerator refuses it."""
+    STRANDED = "stranded"
+    """The accelerator would take it, but it lies outside the partitions it is given."""
+    UNDECIDED = "undecided"
+    """A fact that a rule asks for is unknown."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """The imported model: its file, digest, format and default-domain opset as imported."""
+
+    path: str
+    sha256: str
+    format: str = "onnx"
+    opset: int | None = None
+    producer: str = ""
+
+
+@dataclass(frozen=True)
+class TargetIdentity:
+    """The target, and how sure its rules are (`verified`, `source`, `documented`, ...)."""
+
+    name: str
+    title: str = ""
+    confidence: str = ""
+    accelerator: str = "the accelerator"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One rule that spoke about an operator: what it says, who says so, and the rewrite that cures it."""
+
+    rule: str
+    message: str
+    severity: str = "fallback"
+    source: str = ""
+    fix: str | None = None
+
+
+@dataclass(frozen=True)
+class OriginEntry:
+    """Which part of the user's model an operator came from (see `convkit.ir.origin`)."""
+
+    nodes: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    rewrites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpEntry:
+    """One operator of the artifact. `bytes` counts what it reads and writes, constants included."""
+
+    index: int
+    op: str
+    verdict: OpVerdict
+    reasons: tuple[Reason, ...] = ()
+    origin: OriginEntry = field(default_factory=OriginEntry)
+    name: str = ""
+    version: int = 1
+    macs: int = 0
+    bytes: int = 0
+    partition: int | None = None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A run of operators that one processor executes: indices into `Report.ops`."""
+
+    index: int
+    accelerated: bool
+    ops: tuple[int, ...]
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class RewriteEntry:
+    """A rewrite that fired: how often, how exact it is, and whether it was applied as a cure."""
+
+    id: str
+    law: str
+    exactness: str
+    count: int
+    cure: bool = False
+
+
+@dataclass(frozen=True)
+class QuantizationEntry:
+    """Affine quantization of an interface tensor: real = scale * (q - zero_point)."""
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class InterfaceTensor:
+    """An input or output of the artifact. `layout` names its axes in the model's own order's terms
+    (`keep`: as in the model; `nhwc`: channels moved last)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str = "keep"
+    quantization: QuantizationEntry | None = None
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """How far one output of the artifact is from the reference.
+
+    `max_rel` is `max_abs` over the reference's range (zero included). `psnr_db`, `sqnr_db` are None
+    where there is no error at all, `cosine` where a vector is zero. `mismatches` counts elements
+    that must be equal and are not: integers, booleans, and where either side is NaN or infinite.
+    """
+
+    name: str
+    elements: int
+    max_abs: float
+    max_rel: float
+    psnr_db: float | None
+    sqnr_db: float | None
+    cosine: float | None
+    mismatches: int
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The artifact was run and compared with the reference on the same inputs."""
+
+    reference: str
+    runtime: str
+    inputs: str
+    tolerance: float
+    outputs: tuple[OutputError, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output is within tolerance."""
+        return all(output.passed for output in self.outputs)
+
+    @property
+    def worst(self) -> OutputError | None:
+        """The output that is farthest off: a failed one first, then the greatest relative error."""
+        return max(self.outputs, key=lambda o: (not o.passed, o.max_rel), default=None)
+
+
+@dataclass(frozen=True)
+class OracleAnswer:
+    """What the vendor's own delegate or compiler said of the artifact.
+
+    `refused` holds the indices of operators that it would not take, `disagreements` one sentence per
+    operator where our verdict differs, `outputs` the numeric comparison of what it computed.
+    """
+
+    name: str
+    whole: bool
+    accelerated_ops: int
+    total_ops: int
+    refused: tuple[int, ...] = ()
+    agreement: float | None = None
+    disagreements: tuple[str, ...] = ()
+    outputs: tuple[OutputError, ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that was written."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A warning or note for the user, in words."""
+
+    code: str
+    message: str
+    severity: str = "warning"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything convkit has to say about one model on one target."""
+
+    model: ModelIdentity
+    target: TargetIdentity
+    ops: tuple[OpEntry, ...]
+    inputs: tuple[InterfaceTensor, ...] = ()
+    outputs: tuple[InterfaceTensor, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    rewrites: tuple[RewriteEntry, ...] = ()
+    verification: Verification | None = None
+    oracle: OracleAnswer | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """`accelerated` when every operator is, `cpu` when none is, else `partial`.
+
+        A model that needs no operator at all (every output is an input or a constant) is `accelerated`.
+        """
+        taken = sum(op.verdict is OpVerdict.ACCELERATED for op in self.ops)
+        if taken == len(self.ops):
+            return Verdict.ACCELERATED
+        return Verdict.PARTIAL if taken else Verdict.CPU
+
+    @cached_property
+    def left_behind(self) -> tuple[OpEntry, ...]:
+        """The operators that do not run on the accelerator, in execution order."""
+        return tuple(op for op in self.ops if op.verdict is not OpVerdict.ACCELERATED)
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates of the whole artifact."""
+        return sum(op.macs for op in self.ops)
