@@ -1,0 +1,109 @@
+"""Rewriter: the one object that adds nodes to a graph; it types, folds, names and traces them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.ir.infer import fold_node, infer_node
+from convkit.ir.origin import Origin, set_origin
+
+
+class Rewriter:
+    """Builds nodes before `anchor`: `rw.Conv(x, w, b, pads=[1, 1, 1, 1])` gives the output value.
+
+    Every node gets its types and shapes, a unique name, and `origin`. A node whose inputs are all
+    constants is evaluated on the spot. Several outputs: `rw.Split(x, outputs=2, axis=1)` gives a
+    list. None stands for an absent input.
+    """
+
+    def __init__(self, graph: ir.Graph, anchor: ir.Node, origin: Origin, names: Names) -> None:
+        self._graph = graph
+        self._anchor = anchor
+        self._origin = origin
+        self._names = names
+        self.added: list[ir.Node] = []
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        if op_type.startswith("_"):
+            raise AttributeError(op_type)
+
+        def make(*inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Any:
+            values = self.op(op_type, inputs, attributes, outputs)
+            return values[0] if outputs == 1 else values
+
+        return make
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: dict[str, Any] | None = None,
+        outputs: int = 1,
+        domain: str = "",
+    ) -> list[ir.Value]:
+        """Add one node; attributes are Python values, None leaves one out."""
+        kept = {k: v for k, v in (attributes or {}).items() if v is not None}
+        node = ir.node(op_type, inputs, kept, num_outputs=outputs, domain=domain)
+        infer_node(node)
+        folded = fold_node(node)
+        if folded is not None:
+            for index in range(len(node.inputs)):
+                node.replace_input_with(index, None)
+            return [self.const(array, op_type.lower()) for array in folded]
+        self._insert(node)
+        return list(node.outputs)
+
+    def interface(self, value: ir.Value) -> ir.Value:
+        """A copy of `value` that may be a graph output although `value` is an input or constant."""
+        node = ir.node("Identity", [value])
+        infer_node(node)
+        self._insert(node)
+        return node.outputs[0]
+
+    def _insert(self, node: ir.Node) -> None:
+        base = self._anchor.name or self._anchor.op_type
+        node.name = self._names.fresh(f"{base}/{node.op_type}")
+        for index, value in enumerate(node.outputs):
+            value.name = self._names.fresh(f"{node.name}:{index}")
+        set_origin(node, self._origin)
+        self._graph.insert_before(self._anchor, node)
+        self.added.append(node)
+
+    def const(self, array: np.ndarray | Sequence[Any] | float, hint: str = "const") -> ir.Value:
+        """A new constant; a sequence of ints becomes int64, of floats float32."""
+        if not isinstance(array, (np.ndarray, np.generic)):
+            array = np.asarray(array)
+            if array.dtype == np.float64:
+                array = array.astype(np.float32)
+            if array.size == 0:
+                array = array.astype(np.int64)
+        name = self._names.fresh(f"{self._anchor.name or self._anchor.op_type}/{hint}")
+        value = ir.val(name, const_value=ir.Tensor(np.asarray(array), name=name))
+        self._graph.register_initializer(value)
+        return value
+
+
+class Names:
+    """Unique names in one graph, stable from run to run."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        taken: set[str] = set(graph.initializers)
+        taken.update(value.name or "" for value in graph.inputs)
+        for node in graph:
+            taken.add(node.name or "")
+            taken.update(value.name or "" for value in node.outputs)
+        self._taken = taken
+        self._next: dict[str, int] = {}
+
+    def fresh(self, base: str) -> str:
+        """`base` itself if it is free, else `base_1`, `base_2`, ..."""
+        name = base
+        while name in self._taken:
+            self._next[base] = self._next.get(base, 0) + 1
+            name = f"{base}_{self._next[base]}"
+        self._taken.add(name)
+        return name
