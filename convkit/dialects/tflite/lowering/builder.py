@@ -1,0 +1,269 @@
+"""Lowering: each ONNX node of the normal form becomes TFLite operators, one function per operator.
+
+The result is naive and always right: values keep the order of dimensions they have in ONNX, and an
+operator that wants channels last gets explicit TRANSPOSEs. The layout pass removes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.diagnostics import ConvkitError, Diagnostic, Location
+from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.dialects.tflite.schema import type_name
+from convkit.ir.facts import dtype_of, shape_of
+from convkit.ir.origin import Origin, origin_of
+
+Result = Tensor | Sequence[Tensor]
+Lowering = Callable[["Builder", ir.Node], Result]
+
+NHWC = (0, 2, 3, 1)
+NCHW = (0, 3, 1, 2)
+
+_LOWERINGS: dict[tuple[str, str], Lowering] = {}
+
+
+def lowers(*op_types: str, domain: str = "") -> Callable[[Lowering], Lowering]:
+    """Decorator: the function lowers these ONNX operators; it gives the tensors of the node's outputs."""
+
+    def keep(function: Lowering) -> Lowering:
+        for op_type in op_types:
+            _LOWERINGS[domain, op_type] = function
+        return function
+
+    return keep
+
+
+def lowered_operators() -> list[str]:
+    """The ONNX operators that have a lowering, sorted."""
+    return sorted(op_type for _, op_type in _LOWERINGS)
+
+
+class UnsupportedError(Exception):
+    """Raised by a lowering: this node cannot be expressed, and why (a sentence without a period)."""
+
+
+class Builder:
+    """Builds the TFLite graph; `emit` appends one operator that carries the current node's origin."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self._tensors: dict[ir.Value, Tensor] = {}
+        self._names: dict[str, int] = {}
+        self._origin = Origin()
+        self._base = ""
+
+    # -- values ------------------------------------------------------------------------------
+
+    def tensor(self, value: ir.Value) -> Tensor:
+        """The tensor of an ONNX value, in ONNX order; a constant's data are not copied."""
+        known = self._tensors.get(value)
+        if known is None:
+            if value.const_value is None:
+                raise UnsupportedError(f"value {value.name!r} was never computed")
+            array = value.const_value.numpy()
+            known = self._tensors[value] = Tensor(
+                self.name(value.name or "const"), array.shape, array.dtype, np.asarray(array)
+            )
+        return known
+
+    def inputs(self, node: ir.Node, count: int | None = None) -> list[Tensor | None]:
+        """The node's input tensors, None where one is left out, padded with None to `count`."""
+        tensors = [None if v is None else self.tensor(v) for v in node.inputs]
+        return tensors + [None] * ((count or 0) - len(tensors))
+
+    def input(self, node: ir.Node, index: int = 0) -> Tensor:
+        """A required input tensor."""
+        value = node.inputs[index]
+        assert value is not None
+        return self.tensor(value)
+
+    def const(self, array: Any, dtype: Any = None, hint: str = "const") -> Tensor:
+        """A new constant; Python ints become int32, floats float32."""
+        data = np.asarray(array, dtype=dtype)
+        if dtype is None and data.dtype in (np.float64, np.int64) and not isinstance(array, np.ndarray):
+            data = data.astype(np.float32 if data.dtype == np.float64 else np.int32)
+        return Tensor(self.name(f"{self._base}/{hint}"), data.shape, data.dtype, data)
+
+    def name(self, base: str) -> str:
+        """A unique tensor name."""
+        count = self._names.get(base, 0)
+        self._names[base] = count + 1
+        return base if count == 0 else self.name(f"{base}_{count}")
+
+    # -- operators ---------------------------------------------------------------------------
+
+    def emit(
+        self,
+        code: str,
+        inputs: Iterable[Tensor | None],
+        shape: Sequence[int],
+        dtype: Any = None,
+        **options: Any,
+    ) -> Tensor:
+        """Append an operator with one output; `dtype` defaults to the first input's."""
+        kept = list(inputs)
+        if dtype is None:
+            assert kept[0] is not None
+            dtype = kept[0].dtype
+        return self.emit_many(code, kept, [(shape, dtype)], **options)[0]
+
+    def emit_many(
+        self,
+        code: str,
+        inputs: Iterable[Tensor | None],
+        results: Sequence[tuple[Sequence[int], Any]],
+        **options: Any,
+    ) -> list[Tensor]:
+        """Append an operator with several outputs of the given shapes and dtypes."""
+        outputs = []
+        for shape, dtype in results:
+            dtype = np.dtype(dtype)
+            try:
+                type_name(dtype)
+            except KeyError:
+                raise UnsupportedError(f"TFLite has no element type {dtype}") from None
+            name = self.name(f"{self._base}/{code.lower()}")
+            outputs.append(Tensor(name, tuple(int(d) for d in shape), dtype))
+        self.ops.append(Op(code, list(inputs), outputs, options, self._origin))
+        return outputs
+
+    def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
+        """x with its dimensions permuted; nothing for the identity, folded for a constant."""
+        if list(perm) == list(range(x.rank)):
+            return x
+        if x.data is not None:
+            return self.const(np.transpose(x.data, perm), hint="transposed")
+        shape = [x.shape[p] for p in perm]
+        return self.emit("TRANSPOSE", [x, self.const(perm, np.int32, "perm")], shape)
+
+    def nhwc(self, x: Tensor) -> Tensor:
+        """A rank-4 tensor from ONNX order to channels last."""
+        return self.transpose(x, NHWC)
+
+    def nchw(self, x: Tensor) -> Tensor:
+        """A rank-4 tensor from channels last to ONNX order."""
+        return self.transpose(x, NCHW)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """x with another shape; nothing for the same shape, folded for a constant."""
+        shape = tuple(int(d) for d in shape)
+        if shape == x.shape:
+            return x
+        if x.data is not None:
+            return self.const(x.data.reshape(shape), hint="reshaped")
+        return self.emit("RESHAPE", [x, self.const(shape, np.int32, "shape")], shape, new_shape=shape)
+
+    def cast(self, x: Tensor, dtype: Any) -> Tensor:
+        """x converted to another element type; nothing for the same one, folded for a constant."""
+        dtype = np.dtype(dtype)
+        if dtype == x.dtype:
+            return x
+        if x.data is not None:
+            return self.const(x.data.astype(dtype), hint="cast")
+        options = {"in_data_type": type_name(x.dtype), "out_data_type": type_name(dtype)}
+        return self.emit("CAST", [x], x.shape, dtype, **options)
+
+    def binary(self, code: str, a: Tensor, b: Tensor, dtype: Any = None, **options: Any) -> Tensor:
+        """A binary elementwise operator with numpy broadcasting."""
+        return self.emit(code, [a, b], np.broadcast_shapes(a.shape, b.shape), dtype, **options)
+
+    def unary(self, code: str, x: Tensor, dtype: Any = None, **options: Any) -> Tensor:
+        """A unary elementwise operator."""
+        return self.emit(code, [x], x.shape, dtype, **options)
+
+    def scalar_like(self, x: Tensor, value: float) -> Tensor:
+        """A rank-0 constant of x's element type."""
+        return self.const(np.asarray(value, x.dtype), hint="scalar")
+
+    # -- the walk ----------------------------------------------------------------------------
+
+    def lower_node(self, node: ir.Node) -> None:
+        """Lower one node and bind its outputs; raises UnsupportedError."""
+        lowering = _LOWERINGS.get((node.domain, node.op_type))
+        if lowering is None:
+            raise UnsupportedError("there is no TFLite lowering for this operator")
+        self._origin = origin_of(node)
+        self._base = node.outputs[0].name or node.name or node.op_type
+        found = lowering(self, node)
+        results = [found] if isinstance(found, Tensor) else list(found)
+        for value, result in zip(node.outputs, results, strict=False):
+            self._bind(value, result)
+
+    def _bind(self, value: ir.Value, result: Tensor) -> None:
+        if not value.uses() and not value.is_graph_output():
+            return
+        if result.shape != shape_of(value):
+            raise AssertionError(f"{value.name}: lowered to {result.shape}, is {shape_of(value)}")
+        self._tensors[value] = result
+        if self.ops and result in self.ops[-1].outputs and value.name:
+            result.name = self.name(value.name)
+
+    def graph(self, model: ir.Model) -> Graph:
+        """Lower a whole model in normal form; ConvkitError with a Diagnostic for every refused node."""
+        source = model.graph
+        inputs = [self._interface(value) for value in source.inputs]
+        refused: list[Diagnostic] = []
+        for node in source:
+            try:
+                self.lower_node(node)
+            except UnsupportedError as why:
+                refused.append(_refusal(node, why))
+                for value in node.outputs:  # go on, so that every refusal is reported at once
+                    self._tensors[value] = self._interface(value)
+        if refused:
+            raise ConvkitError(*refused)
+        outputs = [self._output(value, inputs) for value in source.outputs]
+        return Graph(
+            inputs,
+            outputs,
+            self.ops,
+            [value.name or f"input_{i}" for i, value in enumerate(source.inputs)],
+            [value.name or f"output_{i}" for i, value in enumerate(source.outputs)],
+        )
+
+    def _interface(self, value: ir.Value) -> Tensor:
+        tensor = Tensor(self.name(value.name or "input"), shape_of(value), dtype_of(value).numpy())
+        self._tensors[value] = tensor
+        return tensor
+
+    def _output(self, value: ir.Value, inputs: list[Tensor]) -> Tensor:
+        """An output tensor; one that is an input or a constant is copied, as TFLite needs."""
+        tensor = self.tensor(value)
+        if tensor.data is None and not any(tensor is i for i in inputs):
+            return tensor
+        self._base, self._origin = value.name or "output", Origin()
+        shape = self.const(tensor.shape, np.int32, "shape")
+        return self.emit("RESHAPE", [tensor, shape], tensor.shape, new_shape=tensor.shape)
+
+
+def _refusal(node: ir.Node, why: UnsupportedError) -> Diagnostic:
+    origin = origin_of(node)
+    shapes = ", ".join(f"{v.dtype}{list(v.shape or ())}" for v in node.inputs if v is not None)
+    notes = [f"inputs: {shapes}"] if shapes else []
+    notes += [f"at {source}" for source in origin.sources]
+    notes += [f"in module {module}" for module in origin.modules]
+    name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    return Diagnostic(
+        "lower-unsupported",
+        f"{name} cannot be lowered to TFLite: {why}",
+        location=Location(node=", ".join(origin.nodes) or node.name),
+        notes=tuple(notes),
+    )
+
+
+def lower(model: ir.Model) -> Graph:
+    """Lower a model in normal form to a TFLite graph (naive layout: ONNX order everywhere).
+
+    Raises ConvkitError with one "lower-unsupported" Diagnostic per node that TFLite cannot express.
+    """
+    import convkit.dialects.tflite.lowering  # noqa: F401 - registers the lowerings
+
+    return Builder().graph(model)
+
+
+__all__ = ["NCHW", "NHWC", "Builder", "Lowering", "UnsupportedError", "lower", "lowered_operators", "lowers"]
