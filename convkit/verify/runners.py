@@ -1,0 +1,146 @@
+"""Run a model once on given inputs: the ONNX reference in onnxruntime, a .tflite in LiteRT."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CHILD_SECONDS = 300
+"""How long a foreign artifact may run in a child process before it is given up."""
+
+Feed = Callable[[np.dtype[Any]], np.ndarray]
+"""An input of an artifact, made for the dtype that the artifact stores."""
+
+
+class RunError(Exception):
+    """A runtime refused a model or failed on it; the message is the runtime's own."""
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    """onnxruntime's exceptions: they share no base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
+class Reference:
+    """The imported ONNX model in onnxruntime on the CPU, every node as written (no graph optimisation)."""
+
+    def __init__(self, model: Path | bytes) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        options.enable_cpu_mem_arena = False  # one run: an arena only raises the peak
+        options.enable_mem_pattern = False
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except _ort_errors() as refused:
+            raise RunError(str(refused)) from refused
+        self.description = f"onnxruntime {ort.__version__}"
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name. `inputs` may hold names that the model does not read."""
+        known = {value.name for value in self._session.get_inputs()}
+        names = [value.name for value in self._session.get_outputs()]
+        feed = {name: array for name, array in inputs.items() if name in known}
+        try:
+            return dict(zip(names, self._session.run(names, feed), strict=True))
+        except _ort_errors() as failed:
+            raise RunError(str(failed)) from failed
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """What native code writes to file descriptor 2 meanwhile, instead of on the user's terminal."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as sink:
+        saved = os.dup(2)
+        os.dup2(sink.fileno(), 2)
+
+        def text() -> str:
+            sink.seek(0)
+            return sink.read().decode(errors="replace")
+
+        try:
+            yield text
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def runtime_name() -> str:
+    """The LiteRT interpreter and its version."""
+    return f"LiteRT {version('ai-edge-litert')}"
+
+
+def run_tflite(
+    artifact: Path | bytes, inputs: Sequence[Feed | np.ndarray], threads: int = 4
+) -> list[np.ndarray]:
+    """Outputs in the artifact's order; `inputs` in its order too. For artifacts that convkit wrote:
+    a malformed file can crash the interpreter, so a foreign one belongs into `run_tflite_apart`.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = {"model_content": artifact} if isinstance(artifact, bytes) else {"model_path": str(artifact)}
+    with _captured_stderr() as log:
+        try:
+            interpreter = Interpreter(**source, num_threads=threads)
+            interpreter.allocate_tensors()
+            for detail, given in zip(interpreter.get_input_details(), inputs, strict=True):
+                array = given(np.dtype(detail["dtype"])) if callable(given) else given
+                interpreter.set_tensor(detail["index"], array)
+            interpreter.invoke()
+            return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+        except (RuntimeError, ValueError) as failed:
+            said = [line for line in log().splitlines() if not line.startswith("INFO")]
+            raise RunError("\n".join(dict.fromkeys([*said, str(failed)]))) from failed
+
+
+def run_tflite_apart(artifact: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """As `run_tflite`, in a child process with a time limit, for a file of unknown making."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder, "in.npz"), Path(folder, "out.npz")
+        np.savez(given, **{str(i): array for i, array in enumerate(inputs)})  # type: ignore[arg-type]
+        command = [sys.executable, "-m", "convkit.verify.runners", str(artifact), str(given), str(made)]
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+        environment = {**os.environ, "PYTHONPATH": path}
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False, env=environment
+            )
+        except subprocess.TimeoutExpired as late:
+            raise RunError(f"gave no answer in {CHILD_SECONDS} s") from late
+        if done.returncode < 0:
+            raise RunError(f"the interpreter crashed (signal {-done.returncode})")
+        if done.returncode:
+            raise RunError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given")
+        with np.load(made) as archive:
+            return [archive[str(i)] for i in range(len(archive.files))]
+
+
+def _child(artifact: str, given: str, made: str) -> None:
+    with np.load(given) as archive:
+        inputs = [archive[str(i)] for i in range(len(archive.files))]
+    try:
+        outputs = run_tflite(Path(artifact), inputs)
+    except RunError as failed:
+        sys.exit(" ".join(str(failed).split()))
+    np.savez(made, **{str(i): array for i, array in enumerate(outputs)})  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    _child(*sys.argv[1:])
