@@ -1,0 +1,125 @@
+"""Type and shape of one node's outputs, from ONNX's own inference functions."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+import onnx.defs
+import onnx.shape_inference
+import onnx_ir as ir
+
+from convkit.diagnostics import Location, error
+from convkit.ir.facts import constant, is_constant
+
+NORMAL_OPSET = 26
+"""The one opset of the normal form: the newest that the installed onnxruntime runs (see docs/rationale)."""
+
+# A constant input of at most this many elements can be a shape, an axis list or a scale; larger ones are data.
+_SMALL = 1024
+
+
+@cache
+def schema_of(op_type: str, opset: int = NORMAL_OPSET, domain: str = "") -> onnx.defs.OpSchema | None:
+    """The operator's schema as of `opset`, or None where ONNX knows no such operator."""
+    try:
+        return onnx.defs.get_schema(op_type, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def infer_node(node: ir.Node) -> None:
+    """Set type and static shape of every output of `node` from its inputs.
+
+    The node must be of the normal opset. Raises ConvkitError where the operator is unknown, its inputs
+    contradict each other, or an output's shape depends on data.
+    """
+    if node.op_type in ("If", "Loop", "Scan") and node.domain == "":
+        _infer_from_body(node)
+        return
+    schema = schema_of(node.op_type, NORMAL_OPSET, node.domain)
+    if schema is None:
+        raise error("unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=_at(node))
+    types = _infer(node, schema)
+    for i, output in enumerate(node.outputs):
+        _assign(output, types.get(f"o{i}"), node)
+
+
+def op_name(node: ir.Node) -> str:
+    """The operator as people write it: `Conv`, `com.microsoft::FastGelu`."""
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+
+
+def node_proto(node: ir.Node) -> onnx.NodeProto:
+    """`node` as a NodeProto with positional names `i0`, `i1`, ... and `o0`, ...; no weights inside."""
+    proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=node.name or "")
+    proto.input.extend("" if v is None else f"i{i}" for i, v in enumerate(node.inputs))
+    proto.output.extend(f"o{i}" if v.name != "" else "" for i, v in enumerate(node.outputs))
+    for attribute in node.attributes.values():
+        ir.serde.serialize_attribute_into(proto.attribute.add(), attribute)
+    return proto
+
+
+def type_proto(value: ir.Value) -> onnx.TypeProto:
+    """The TypeProto of a tensor value; unknown dimensions stay open."""
+    proto = onnx.TypeProto()
+    tensor = proto.tensor_type
+    tensor.elem_type = int(value.dtype) if value.dtype is not None else 0
+    if value.shape is not None:
+        shape = tensor.shape
+        shape.SetInParent()
+        for dim in value.shape:
+            added = shape.dim.add()
+            if isinstance(dim, int):
+                added.dim_value = dim
+    return proto
+
+
+def _infer(node: ir.Node, schema: onnx.defs.OpSchema) -> dict[str, onnx.TypeProto]:
+    types: dict[str, onnx.TypeProto] = {}
+    data: dict[str, onnx.TensorProto] = {}
+    for i, value in enumerate(node.inputs):
+        if value is None:
+            continue
+        types[f"i{i}"] = type_proto(value)
+        if is_constant(value) and value.const_value is not None and value.const_value.size <= _SMALL:
+            array = constant(value)
+            if array is not None and array.dtype != object:
+                data[f"i{i}"] = onnx.TensorProto(
+                    data_type=int(value.const_value.dtype), dims=array.shape, raw_data=array.tobytes()
+                )
+    proto = node_proto(node)
+    imports = [onnx.OperatorSetIdProto(domain=node.domain, version=NORMAL_OPSET)]
+    try:
+        return onnx.shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=imports)
+    except (onnx.shape_inference.InferenceError, RuntimeError) as e:
+        reason = str(e).strip().splitlines()[-1]
+        raise error(
+            "shape-inference", f"the inputs of {op_name(node)} do not fit together: {reason}", location=_at(node)
+        ) from e
+
+
+def _assign(output: ir.Value, proto: onnx.TypeProto | None, node: ir.Node) -> None:
+    if output.name == "" and not output.uses():
+        return
+    if proto is None or not proto.HasField("tensor_type"):
+        raise error("shape-inference", f"{op_name(node)} has an output that is no tensor", location=_at(node))
+    tensor = proto.tensor_type
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    if not tensor.HasField("shape") or None in dims:
+        raise error(
+            "dynamic-shape",
+            f"the shape of an output of {op_name(node)} depends on the data",
+            location=_at(node),
+            notes=(f"known so far: {dims}" if tensor.HasField("shape") else "not even its rank is known",),
+        )
+    output.type = ir.TensorType(ir.DataType(tensor.elem_type))
+    output.shape = ir.Shape(dims)
+
+
+def _infer_from_body(node: ir.Node) -> None:
+    raise error("control-flow", f"{node.op_type} cannot be resolved before the model runs", location=_at(node))
+
+
+def _at(node: ir.Node) -> Location:
+    return Location(node=node.name or node.op_type)
