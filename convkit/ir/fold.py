@@ -38,7 +38,7 @@ def fold_node(node: ir.Node) -> list[Array] | None:
         if not is_constant(value):
             return None
         arrays.append(_array(value))
-    if any(a.attr_type in _GRAPHS for a in node.attributes.values() if isinstance(a, ir.Attr)):
+    if any(a.type in _GRAPHS for a in node.attributes.values()):
         return None
     try:
         outputs = _FOLDS[node.op_type](node, arrays) if node.op_type in _FOLDS else _run(node, arrays)

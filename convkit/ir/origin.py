@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,3 +50,42 @@ def set_origin(node: ir.Node, origin: Origin) -> None:
 def merge_origins(nodes: Iterable[ir.Node]) -> Origin:
     """The union of the origins of `nodes`."""
     return Origin().union(*(origin_of(node) for node in nodes))
+
+
+def annotate_origins(model: ir.Model) -> None:
+    """Give every node of `model` that has none the origin it was imported with."""
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        for index, node in enumerate(graph.all_nodes()):
+            if _KEY not in node.meta:
+                set_origin(node, _imported(node, index))
+
+
+def _imported(node: ir.Node, index: int) -> Origin:
+    props = node.metadata_props
+    name = node.name or f"{node.op_type}_{index}"
+    return Origin((name,), _modules(props), _sources(props.get("pkg.torch.onnx.stack_trace", "")))
+
+
+def _modules(props: dict[str, str]) -> tuple[str, ...]:
+    """The innermost module path: torch writes a list of scopes, or `a: type/b.c: type/...` as namespace."""
+    scopes = props.get("pkg.torch.onnx.name_scopes")
+    if scopes:
+        try:
+            found = ast.literal_eval(scopes)
+        except (ValueError, SyntaxError):
+            found = []
+        paths = [p for p in found[:-1] if isinstance(p, str) and p] if isinstance(found, list) else []
+        return (paths[-1],) if paths else ()
+    parts = [p.split(":")[0].strip() for p in props.get("namespace", "").split("/")[:-1]]
+    parts = [p for p in parts if p]
+    return (parts[-1],) if parts else ()
+
+
+def _sources(trace: str) -> tuple[str, ...]:
+    """`file:line` of the last frame of a Python stack trace that is not inside a library."""
+    frames = [f"{m['file']}:{m['line']}" for m in _FRAME.finditer(trace)]
+    own = [f for f in frames if "site-packages" not in f and "dist-packages" not in f]
+    return tuple((own or frames)[-1:])
+
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')

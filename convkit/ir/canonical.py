@@ -1,0 +1,371 @@
+"""Normal form of each operator: the no-ops among them vanish, the rest get one spelling.
+
+Each function sees a node of the normal opset with types and shapes inferred. It returns the values to use in
+place of the node's outputs, or None when the node stays (its attributes and inputs made explicit in place).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.diagnostics import Location, error
+from convkit.ir.emit import Emit, Results
+from convkit.ir.facts import attr, constant, dtype_of, input_at, ints, rank_of, scalar, shape_of
+
+Canonical = Callable[[ir.Node, Emit], Results | None]
+
+
+def set_attr(node: ir.Node, name: str, value: object) -> None:
+    """Set one attribute in place."""
+    node.attributes[name] = ir.convenience.convert_attribute(name, value)
+
+
+def drop_attrs(node: ir.Node, *names: str) -> None:
+    """Remove attributes in place, where they exist."""
+    for name in names:
+        node.attributes.pop(name, None)
+
+
+def data(node: ir.Node, index: int = 0) -> ir.Value:
+    """Input `index`, which this operator always has."""
+    value = input_at(node, index)
+    if value is None:
+        raise error(
+            "missing-input", f"{node.op_type} lacks its input {index}", location=Location(node=node.name)
+        )
+    return value
+
+
+def require_ints(node: ir.Node, index: int) -> tuple[int, ...]:
+    """The constant integers at input `index`; an error names the node if they depend on the data."""
+    found = ints(input_at(node, index))
+    if found is None:
+        raise error(
+            "dynamic-shape",
+            f"input {index} of {node.op_type} must be known before the model runs",
+            location=Location(node=node.name),
+        )
+    return found
+
+
+def _identity(node: ir.Node, emit: Emit) -> Results | None:
+    return [data(node)]
+
+
+def _dropout(node: ir.Node, emit: Emit) -> Results | None:
+    training = input_at(node, 2)
+    if training is not None and scalar(training) != 0:
+        raise error("training-mode", "Dropout in training mode is random", location=Location(node=node.name))
+    mask = np.broadcast_to(np.True_, shape_of(data(node)))
+    return [data(node), *(emit.const(mask) for _ in node.outputs[1:])]
+
+
+def _same_type(node: ir.Node, emit: Emit) -> Results | None:
+    return [data(node)] if dtype_of(data(node)) == dtype_of(node.outputs[0]) else None
+
+
+def _cast_like(node: ir.Node, emit: Emit) -> Results | None:
+    return [emit.op("Cast", data(node), to=int(dtype_of(data(node, 1))))]
+
+
+def _same_shape(node: ir.Node, emit: Emit) -> Results | None:
+    return [data(node)] if shape_of(data(node)) == shape_of(node.outputs[0]) else None
+
+
+def _reshape(node: ir.Node, emit: Emit) -> Results | None:
+    target = shape_of(node.outputs[0])
+    if shape_of(data(node)) == target:
+        return [data(node)]
+    if ints(data(node, 1)) != target:
+        node.replace_input_with(1, emit.ints(target))
+    drop_attrs(node, "allowzero")
+    return None
+
+
+def _as_reshape(node: ir.Node, emit: Emit) -> Results | None:
+    return [emit.op("Reshape", data(node), emit.ints(shape_of(node.outputs[0])))]
+
+
+def _transpose(node: ir.Node, emit: Emit) -> Results | None:
+    rank = rank_of(data(node))
+    perm = attr(node, "perm") or tuple(reversed(range(rank)))
+    if perm == tuple(range(rank)):
+        return [data(node)]
+    set_attr(node, "perm", perm)
+    return None
+
+
+def _concat(node: ir.Node, emit: Emit) -> Results | None:
+    axis = attr(node, "axis") % rank_of(node.outputs[0])
+    full = [v for v in node.inputs if v is not None and shape_of(v)[axis] != 0]
+    if len(full) == 1:
+        return [full[0]]
+    if full and len(full) < len(node.inputs):
+        return [emit.op("Concat", *full, axis=axis)]
+    set_attr(node, "axis", axis)
+    return None
+
+
+def _chain(binary: str) -> Canonical:
+    def canonical(node: ir.Node, emit: Emit) -> Results | None:
+        total = data(node)
+        if len(node.inputs) == 2 and node.op_type == binary:
+            return None
+        for value in node.inputs[1:]:
+            total = emit.op(binary, total, value)
+        if node.op_type == "Mean" and len(node.inputs) > 1:
+            count = np.array(len(node.inputs), dtype_of(total).numpy())
+            total = emit.op("Div", total, emit.const(count))
+        return [total]
+
+    return canonical
+
+
+def _clip(node: ir.Node, emit: Emit) -> Results | None:
+    return [data(node)] if all(v is None for v in node.inputs[1:]) else None
+
+
+def _pad(node: ir.Node, emit: Emit) -> Results | None:
+    x, rank = data(node), rank_of(data(node))
+    given = require_ints(node, 1)
+    axes = [a % rank for a in require_ints(node, 3)] if input_at(node, 3) is not None else list(range(rank))
+    begin, end = [0] * rank, [0] * rank
+    for i, axis in enumerate(axes):
+        begin[axis], end[axis] = given[i], given[i + len(axes)]
+    if not any(begin) and not any(end):
+        return [x]
+    mode = attr(node, "mode", "constant")
+    if mode == "constant" and min(begin + end) < 0:
+        return [_crop_and_pad(x, begin, end, input_at(node, 2), emit)]
+    pads = (*begin, *end)
+    if input_at(node, 3) is not None or given != pads:
+        node.resize_inputs(3)
+        node.replace_input_with(1, emit.ints(pads))
+    set_attr(node, "mode", mode)
+    return None
+
+
+def _crop_and_pad(
+    x: ir.Value, begin: Sequence[int], end: Sequence[int], fill: ir.Value | None, emit: Emit
+) -> ir.Value:
+    grown = [*(max(p, 0) for p in begin), *(max(p, 0) for p in end)]
+    padded = emit.op("Pad", x, emit.ints(grown), fill, mode="constant") if any(grown) else x
+    starts = [max(-p, 0) for p in begin]
+    ends = [n - max(-p, 0) for n, p in zip(shape_of(padded), end, strict=True)]
+    return emit.op("Slice", padded, emit.ints(starts), emit.ints(ends), emit.ints(range(len(starts))))
+
+
+def _slice(node: ir.Node, emit: Emit) -> Results | None:
+    """Starts are in range, axes not negative, all four inputs present.
+
+    Ends are clamped: to 0..n for a positive step; for a negative one to 0..n-1, or -n-1 for `past the first`.
+    """
+    shape = shape_of(data(node))
+    starts, ends = require_ints(node, 1), require_ints(node, 2)
+    rank = len(shape)
+    axes = [a % rank for a in require_ints(node, 3)] if input_at(node, 3) is not None else list(range(len(starts)))
+    steps = require_ints(node, 4) if input_at(node, 4) is not None else (1,) * len(starts)
+    kept: list[tuple[int, int, int, int]] = []
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        n = shape[axis]
+        start, end = start + (n if start < 0 else 0), end + (n if end < 0 else 0)
+        if step > 0:
+            start, end = min(max(start, 0), n), min(max(end, 0), n)
+        else:
+            start, end = min(max(start, 0), n - 1), max(min(end, n - 1), -1)
+            end = -n - 1 if end == -1 else end
+        if (start, end, step) != (0, n, 1):
+            kept.append((start, end, axis, step))
+    if not kept:
+        return [data(node)]
+    if node.inputs[1:] and tuple(kept) == tuple(zip(starts, ends, axes, steps, strict=True)) and len(node.inputs) == 5:
+        return None
+    node.resize_inputs(5)
+    for i in range(4):
+        node.replace_input_with(i + 1, emit.ints([row[i] for row in kept]))
+    return None
+
+
+def _tile(node: ir.Node, emit: Emit) -> Results | None:
+    return [data(node)] if all(r == 1 for r in require_ints(node, 1)) else None
+
+
+def _expand(node: ir.Node, emit: Emit) -> Results | None:
+    target = shape_of(node.outputs[0])
+    if shape_of(data(node)) == target:
+        return [data(node)]
+    if ints(data(node, 1)) != target:
+        node.replace_input_with(1, emit.ints(target))
+    return None
+
+
+def _split(node: ir.Node, emit: Emit) -> Results | None:
+    if len(node.outputs) == 1:
+        return [data(node)]
+    axis = attr(node, "axis", 0) % rank_of(data(node))
+    sizes = [shape_of(v)[axis] for v in node.outputs]
+    if input_at(node, 1) is None:
+        node.resize_inputs(2)
+        node.replace_input_with(1, emit.ints(sizes))
+    set_attr(node, "axis", axis)
+    drop_attrs(node, "num_outputs")
+    return None
+
+
+def _axis(default: int) -> Canonical:
+    def canonical(node: ir.Node, emit: Emit) -> Results | None:
+        set_attr(node, "axis", attr(node, "axis", default) % max(rank_of(data(node)), 1))
+        return None
+
+    return canonical
+
+
+def _reduce(node: ir.Node, emit: Emit) -> Results | None:
+    rank = rank_of(data(node))
+    found = require_ints(node, 1) if input_at(node, 1) is not None else ()
+    if not found:
+        if attr(node, "noop_with_empty_axes", 0):
+            return [data(node)] if node.op_type in _REDUCE_IS_IDENTITY else None
+        found = tuple(range(rank))
+    axes = tuple(sorted({a % rank for a in found})) if rank else ()
+    if ints(input_at(node, 1)) != axes:
+        node.resize_inputs(2)
+        node.replace_input_with(1, emit.ints(axes))
+    set_attr(node, "keepdims", attr(node, "keepdims", 1))
+    drop_attrs(node, "noop_with_empty_axes")
+    return None
+
+
+_REDUCE_IS_IDENTITY = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}
+
+
+def _conv(node: ir.Node, emit: Emit) -> Results | None:
+    """Conv and the pools: explicit kernel_shape, strides, dilations, pads (all begins, then all ends), group."""
+    spatial = shape_of(data(node))[2:]
+    kernel = attr(node, "kernel_shape") or shape_of(data(node, 1))[2:]
+    strides = attr(node, "strides") or (1,) * len(spatial)
+    dilations = attr(node, "dilations") or (1,) * len(spatial)
+    pads = attr(node, "pads") or (0,) * (2 * len(spatial))
+    mode = attr(node, "auto_pad", "NOTSET")
+    if mode == "VALID":
+        pads = (0,) * (2 * len(spatial))
+    elif mode != "NOTSET":
+        out = [-(-n // s) for n, s in zip(spatial, strides, strict=True)]
+        total = [
+            max(0, (o - 1) * s + (k - 1) * d + 1 - n)
+            for o, s, k, d, n in zip(out, strides, kernel, dilations, spatial, strict=True)
+        ]
+        pads = _spread(total, mode == "SAME_UPPER")
+    _set_window(node, kernel, strides, dilations, pads)
+    return None
+
+
+def _conv_transpose(node: ir.Node, emit: Emit) -> Results | None:
+    spatial = shape_of(data(node))[2:]
+    kernel = attr(node, "kernel_shape") or shape_of(data(node, 1))[2:]
+    strides = attr(node, "strides") or (1,) * len(spatial)
+    dilations = attr(node, "dilations") or (1,) * len(spatial)
+    extra = attr(node, "output_padding") or (0,) * len(spatial)
+    pads = attr(node, "pads") or (0,) * (2 * len(spatial))
+    mode = attr(node, "auto_pad", "NOTSET")
+    wanted = attr(node, "output_shape")
+    if wanted or mode.startswith("SAME"):
+        out = wanted[-len(spatial) :] if wanted else [n * s for n, s in zip(spatial, strides, strict=True)]
+        total = [
+            s * (n - 1) + a + (k - 1) * d + 1 - o
+            for s, n, a, k, d, o in zip(strides, spatial, extra, kernel, dilations, out, strict=True)
+        ]
+        extra = tuple(a + max(-t, 0) for a, t in zip(extra, total, strict=True))
+        pads = _spread([max(t, 0) for t in total], mode != "SAME_UPPER")
+    elif mode == "VALID":
+        pads = (0,) * (2 * len(spatial))
+    _set_window(node, kernel, strides, dilations, pads)
+    set_attr(node, "output_padding", extra)
+    drop_attrs(node, "output_shape")
+    return None
+
+
+def _spread(total: Sequence[int], more_at_end: bool) -> tuple[int, ...]:
+    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+    return (*small, *large) if more_at_end else (*large, *small)
+
+
+def _set_window(node: ir.Node, *window: Sequence[int]) -> None:
+    for name, value in zip(("kernel_shape", "strides", "dilations", "pads"), window, strict=True):
+        set_attr(node, name, tuple(int(v) for v in value))
+    if node.op_type in ("Conv", "ConvTranspose"):
+        set_attr(node, "group", attr(node, "group", 1))
+    elif "LpPool" not in node.op_type:
+        set_attr(node, "ceil_mode", attr(node, "ceil_mode", 0))
+    drop_attrs(node, "auto_pad")
+
+
+def _resize(node: ir.Node, emit: Emit) -> Results | None:
+    """Empty inputs dropped; scales or sizes cover every axis."""
+    for i in (1, 2, 3):
+        value = input_at(node, i)
+        if value is not None and prod(shape_of(value)) == 0:
+            node.replace_input_with(i, None)
+    axes = attr(node, "axes")
+    if axes is not None and attr(node, "keep_aspect_ratio_policy", "stretch") == "stretch":
+        rank = rank_of(data(node))
+        for i, neutral in ((2, np.ones(rank, np.float32)), (3, np.array(shape_of(data(node)), np.int64))):
+            value = constant(input_at(node, i))
+            if value is not None:
+                neutral[[a % rank for a in axes]] = value
+                node.replace_input_with(i, emit.const(neutral))
+        if input_at(node, 1) is None:
+            drop_attrs(node, "axes")
+    scales = constant(input_at(node, 2))
+    if scales is not None and (scales == 1).all() and attr(node, "coordinate_transformation_mode") != "tf_crop_and_resize":
+        return [data(node)]
+    return None
+
+
+def _batch_norm(node: ir.Node, emit: Emit) -> Results | None:
+    if attr(node, "training_mode", 0):
+        raise error(
+            "training-mode", "BatchNormalization in training mode depends on the batch", location=Location(node=node.name)
+        )
+    return None
+
+
+EARLY: dict[str, Canonical] = {"Identity": _identity, "Dropout": _dropout, "CastLike": _cast_like}
+"""Expansions that need no inferred outputs."""
+
+CANONICAL: dict[str, Canonical] = {
+    "Cast": _same_type,
+    "Reshape": _reshape,
+    "Squeeze": _as_reshape,
+    "Unsqueeze": _as_reshape,
+    "Flatten": _as_reshape,
+    "Transpose": _transpose,
+    "Concat": _concat,
+    "Sum": _chain("Add"),
+    "Mean": _chain("Add"),
+    "Max": _chain("Max"),
+    "Min": _chain("Min"),
+    "Clip": _clip,
+    "Pad": _pad,
+    "Slice": _slice,
+    "Tile": _tile,
+    "Expand": _expand,
+    "Split": _split,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MaxPool": _conv,
+    "AveragePool": _conv,
+    "LpPool": _conv,
+    "Resize": _resize,
+    "BatchNormalization": _batch_norm,
+    **{op: _axis(-1) for op in ("Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "RMSNormalization", "TopK")},
+    **{op: _axis(0) for op in ("Gather", "GatherElements", "ScatterElements", "ArgMax", "ArgMin")},
+    **{
+        f"Reduce{kind}": _reduce
+        for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
+    },
+}

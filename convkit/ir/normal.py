@@ -1,0 +1,233 @@
+"""The normal form: one opset, static shapes, constants folded, one spelling per meaning.
+
+One forward sweep: when a node is visited its inputs are in normal form already, so it is upgraded, folded or
+inferred, and simplified on the spot; what it expands to is visited as it is emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.diagnostics import error
+from convkit.ir import unroll
+from convkit.ir.canonical import CANONICAL, EARLY
+from convkit.ir.emit import Results
+from convkit.ir.facts import is_constant
+from convkit.ir.fold import fold_node
+from convkit.ir.infer import NORMAL_OPSET, infer_node, schema_of
+from convkit.ir.opset import upgrade_node
+from convkit.ir.origin import annotate_origins, origin_of, set_origin
+
+_POOLED = 64
+"""Constants of at most this many bytes are shared by equal value."""
+
+
+def normalize(model: ir.Model) -> None:
+    """Bring `model` to normal form in place.
+
+    Raises ConvkitError (naming the node) where that cannot be done: an unknown operator, a shape that depends on
+    data, control flow that cannot be resolved before the model runs.
+    """
+    if model.functions:
+        _inline(model)
+    annotate_origins(model)
+    graph = model.graph
+    names = [v.name for v in graph.outputs]
+    version = graph.opset_imports.get("", NORMAL_OPSET)
+    remove_dead(graph)
+    _Sweep(graph).run(version)
+    remove_dead(graph)
+    _settle_outputs(graph, names)
+    _name_everything(graph)
+    domains = {node.domain for node in graph} - {""}
+    kept = {d: v for d, v in graph.opset_imports.items() if d in domains}
+    graph.opset_imports.clear()
+    graph.opset_imports.update({"": NORMAL_OPSET, **kept})
+    model.ir_version = max(model.ir_version, 10)
+
+
+class _Sweep:
+    """Visits each node once, in order; implements `Emit` for the expansions."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self.cursor: ir.Node | None = None
+        self.pool: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self.constants = 0
+
+    def run(self, version: int) -> None:
+        for value in self.graph.initializers.values():
+            _type_constant(value)
+        for node in list(self.graph):
+            self.visit(node, version)
+
+    def visit(self, node: ir.Node, version: int = NORMAL_OPSET) -> Results:
+        """Bring one node to normal form; returns the values that now stand for its outputs."""
+        before, self.cursor = self.cursor, node
+        found = self._expand(node, version)
+        self.cursor = before
+        if found is None:
+            return node.outputs
+        for old, new in zip(node.outputs, found, strict=False):
+            if old is not new:
+                old.replace_all_uses_with(new, replace_graph_outputs=True)
+        for i in range(len(node.inputs)):
+            node.replace_input_with(i, None)
+        self.graph.remove(node)
+        return found
+
+    def _expand(self, node: ir.Node, version: int) -> Results | None:
+        while node.inputs and node.inputs[-1] is None:
+            node.resize_inputs(len(node.inputs) - 1)
+        if node.domain == "" and node.op_type in unroll.CONTROL_FLOW:
+            return unroll.resolve(node, version, self)
+        result = upgrade_node(node, version, self)
+        if result is not None:
+            return result
+        folded = fold_node(node)
+        if folded is not None:
+            return [self.const(array) for array in folded]
+        if node.domain == "" and node.op_type in EARLY:
+            return EARLY[node.op_type](node, self)
+        _trim_outputs(node)
+        infer_node(node)
+        canonical = CANONICAL.get(node.op_type) if node.domain == "" else None
+        return canonical(node, self) if canonical else None
+
+    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: object) -> ir.Value:
+        return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]
+
+    def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: object) -> Results:
+        assert self.cursor is not None
+        attrs = ir.convenience.convert_attributes(attributes)  # type: ignore[arg-type]
+        node = ir.Node("", op_type, inputs, attrs, num_outputs=outputs)
+        return self.insert(node)
+
+    def insert(self, node: ir.Node, version: int = NORMAL_OPSET) -> Results:
+        """Put `node` before the node being expanded and visit it."""
+        assert self.cursor is not None
+        set_origin(node, origin_of(node).union(origin_of(self.cursor)))
+        self.graph.insert_before(self.cursor, node)
+        return self.visit(node, version)
+
+    def const(self, array: np.ndarray) -> ir.Value:
+        key = None
+        if array.nbytes <= _POOLED and array.dtype != object:
+            key = (str(array.dtype), array.shape, array.tobytes())
+            if key in self.pool:
+                return self.pool[key]
+        while f"const_{self.constants}" in self.graph.initializers:
+            self.constants += 1
+        value = constant_value(f"const_{self.constants}", array)
+        self.graph.register_initializer(value)
+        if key is not None:
+            self.pool[key] = value
+        return value
+
+    def ints(self, values: Sequence[int]) -> ir.Value:
+        return self.const(np.array([*values], np.int64))
+
+    def adopt(self, value: ir.Value) -> None:
+        """Take over the initializer of an inner graph."""
+        assert value.const_value is not None
+        _type_constant(value)
+        taken = self.const(value.const_value.numpy())
+        value.replace_all_uses_with(taken, replace_graph_outputs=True)
+
+
+def constant_value(name: str, array: np.ndarray) -> ir.Value:
+    """A typed value that holds `array`; the array is not copied."""
+    tensor = ir.tensor(array, name=name)
+    return ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
+
+
+def _type_constant(value: ir.Value) -> None:
+    if value.const_value is not None:
+        value.type = ir.TensorType(value.const_value.dtype)
+        value.shape = ir.Shape([int(d) for d in value.const_value.shape])  # type: ignore[arg-type]
+
+
+def _trim_outputs(node: ir.Node) -> None:
+    """Drop trailing outputs that nobody reads and the operator may leave out."""
+    schema = schema_of(node.op_type, domain=node.domain) if len(node.outputs) > 1 else None
+    if schema is None:
+        return
+    count = len(node.outputs)
+    while count > max(schema.min_output, 1):
+        last = node.outputs[count - 1]
+        if last.uses() or last.is_graph_output():
+            break
+        count -= 1
+    if count < len(node.outputs) and node.op_type != "Split":
+        node.resize_outputs(count)
+
+
+def remove_dead(graph: ir.Graph) -> None:
+    """Remove nodes that no output needs, then unused initializers."""
+    for node in reversed(list(graph)):
+        if not any(v.uses() or v.is_graph_output() for v in node.outputs):
+            for i in range(len(node.inputs)):
+                node.replace_input_with(i, None)
+            _release_bodies(node)
+            graph.remove(node)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del graph.initializers[name]
+
+
+def _release_bodies(node: ir.Node) -> None:
+    """Let go of the outer values that a dead node's bodies read."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph().all_nodes():
+                for i in range(len(inner.inputs)):
+                    inner.replace_input_with(i, None)
+
+
+def _inline(model: ir.Model) -> None:
+    from onnx_ir.passes.common import InlinePass
+
+    try:
+        InlinePass()(model)
+    except (ValueError, RuntimeError) as e:
+        raise error("bad-function", f"the model's functions cannot be inlined: {e}") from e
+
+
+def _settle_outputs(graph: ir.Graph, names: Sequence[str | None]) -> None:
+    """Each output gets its name back; an input, a constant or a repeated value gets an Identity of its own."""
+    seen: set[int] = set()
+    for i, (value, name) in enumerate(zip(list(graph.outputs), names, strict=True)):
+        if value.is_graph_input() or is_constant(value) or id(value) in seen:
+            node = ir.Node("", "Identity", [value], name=f"output_{i}")
+            graph.append(node)
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+            graph.outputs[i] = value = node.outputs[0]
+        seen.add(id(value))
+        value.name = name
+
+
+def _name_everything(graph: ir.Graph) -> None:
+    """Unique names for values and nodes, in graph order; interface names stay."""
+    taken = {v.name for v in (*graph.inputs, *graph.outputs) if v.name}
+    for name, value in list(graph.initializers.items()):
+        fresh = _unique(name, taken)
+        if fresh != name:
+            value.name = fresh
+    nodes: set[str] = set()
+    for node in graph:
+        node.name = _unique(node.name or node.op_type, nodes)
+        for i, value in enumerate(node.outputs):
+            if not value.is_graph_output():
+                value.name = _unique(value.name or f"{node.name}:{i}", taken)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    fresh, count = name, 1
+    while fresh in taken:
+        fresh, count = f"{name}_{count}", count + 1
+    taken.add(fresh)
+    return fresh
+

@@ -1,0 +1,265 @@
+"""Bring a node of any opset to the normal one.
+
+The table holds only operators whose meaning or spelling changed between opsets; types that were merely widened
+need nothing. Source: the ONNX operator changelog (docs/Changelog.md of onnx).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.diagnostics import ConvkitError, Location, error
+from convkit.ir.canonical import data, drop_attrs, set_attr
+from convkit.ir.emit import Emit, Results
+from convkit.ir.facts import attr, constant, dtype_of, input_at, ints, rank_of, shape_of
+from convkit.ir.infer import NORMAL_OPSET, op_name, schema_of
+
+Upgrade = Callable[[ir.Node, int, Emit], Results | None]
+OLDEST_OPSET = 5
+
+
+def upgrade_node(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    """Rewrite `node`, written for opset `version`, into the normal opset.
+
+    Returns the values that replace its outputs, or None if the node itself stays. Raises ConvkitError where the
+    operator has no equivalent there.
+    """
+    if node.domain != "" or version == NORMAL_OPSET:
+        return None
+    if version > NORMAL_OPSET:
+        _require_unchanged(node, version)
+        return None
+    for below, upgrade in _UPGRADES.get(node.op_type, ()):
+        if version < below:
+            result = upgrade(node, version, emit)
+            if result is not None:
+                return result
+    drop_attrs(node, "consumed_inputs")
+    return None
+
+
+def _require_unchanged(node: ir.Node, version: int) -> None:
+    schema = schema_of(node.op_type, version)
+    if schema is None or schema.since_version <= NORMAL_OPSET or node.op_type in _ONLY_WIDENED:
+        return
+    raise refused(node, f"{op_name(node)} of opset {schema.since_version} is newer than opset {NORMAL_OPSET}")
+
+
+_ONLY_WIDENED: frozenset[str] = frozenset()
+
+
+def refused(node: ir.Node, why: str, help: str | None = None) -> ConvkitError:
+    """The error for a node that has no form in the normal opset."""
+    return error("unsupported-operator", why, location=Location(node=node.name or node.op_type), help=help)
+
+
+def _inputs_from_attrs(*names: str) -> Upgrade:
+    """Attributes that became inputs, in order after the first."""
+
+    def upgrade(node: ir.Node, version: int, emit: Emit) -> Results | None:
+        if not any(name in node.attributes for name in names):
+            return None
+        values = []
+        for name in names:
+            found = attr(node, name)
+            values.append(None if found is None else emit.ints(found if isinstance(found, tuple) else [found]))
+        while values and values[-1] is None:
+            values.pop()
+        _append_inputs(node, values)
+        drop_attrs(node, *names)
+        return None
+
+    return upgrade
+
+
+def _append_inputs(node: ir.Node, values: list[ir.Value | None]) -> None:
+    node.resize_inputs(1 + len(values))
+    for i, value in enumerate(values, start=1):
+        node.replace_input_with(i, value)
+
+
+def _clip(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    kind = dtype_of(data(node)).numpy()
+    bounds = [attr(node, name) for name in ("min", "max")]
+    _append_inputs(node, [None if b is None else emit.const(np.array(b, kind)) for b in bounds])
+    drop_attrs(node, "min", "max")
+    return None
+
+
+def _pad(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    fill = np.array(attr(node, "value", 0.0), dtype_of(data(node)).numpy())
+    pads = attr(node, "pads") or attr(node, "paddings")
+    _append_inputs(node, [emit.ints(pads), emit.const(fill)])
+    drop_attrs(node, "pads", "paddings", "value")
+    return None
+
+
+def _split(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    sizes = attr(node, "split")
+    if sizes is None and version >= 13:
+        sizes = ints(input_at(node, 1))
+    if sizes is None:
+        size, parts = shape_of(data(node))[attr(node, "axis", 0)], len(node.outputs)
+        if size % parts:
+            raise refused(node, f"Split cannot divide {size} into {parts} equal parts")
+        sizes = (size // parts,) * parts
+    _append_inputs(node, [emit.ints(sizes)])
+    drop_attrs(node, "split")
+    return None
+
+
+def _softmax(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    """Before opset 13 the input was flattened to a matrix at `axis` and each row normalised."""
+    shape = shape_of(data(node))
+    axis = attr(node, "axis", 1) % max(len(shape), 1)
+    wide = [i for i in range(axis, len(shape)) if shape[i] != 1]
+    if len(wide) <= 1:
+        set_attr(node, "axis", wide[0] if wide else len(shape) - 1)
+        return None
+    rows = emit.op("Reshape", data(node), emit.ints([prod(shape[:axis]), prod(shape[axis:])]))
+    result = emit.op(node.op_type, rows, axis=1)
+    return [emit.op("Reshape", result, emit.ints(shape))]
+
+
+def _upsample(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    scales: ir.Value | None
+    if version >= 9:
+        scales = input_at(node, 1)
+    elif "scales" in node.attributes:
+        scales = emit.const(np.array(attr(node, "scales"), np.float32))
+    else:
+        pair = [1, 1, attr(node, "height_scale", 1), attr(node, "width_scale", 1)]
+        scales = emit.const(np.array(pair, np.float32))
+    mode = {"bilinear": "linear"}.get(attr(node, "mode", "nearest"), attr(node, "mode", "nearest"))
+    rounding = {"nearest_mode": "floor"} if mode == "nearest" else {}
+    asymmetric = {"coordinate_transformation_mode": "asymmetric"}
+    return [emit.op("Resize", data(node), None, scales, mode=mode, **asymmetric, **rounding)]
+
+
+def _resize(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    if version >= 11:
+        if attr(node, "coordinate_transformation_mode") == "tf_half_pixel_for_nn":
+            raise refused(node, "Resize with tf_half_pixel_for_nn was withdrawn from ONNX")
+        return None
+    mode, scales = attr(node, "mode", "nearest"), input_at(node, 1)
+    extra = {}
+    if mode == "nearest":
+        factors = constant(scales)
+        if factors is None or ((factors < 1).any() and (factors > 1).any()):
+            raise refused(node, "nearest Resize of opset 10 both shrinks and grows; its rounding is not defined")
+        extra = {"nearest_mode": "ceil" if (factors < 1).any() else "floor"}
+    asymmetric = {"coordinate_transformation_mode": "asymmetric"}
+    return [emit.op("Resize", data(node), None, scales, mode=mode, **asymmetric, **extra)]
+
+
+def _legacy_broadcast(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    """Before opset 7 the second input was aligned to the first at `axis`, only if `broadcast` was set."""
+    axis, x, y = attr(node, "axis"), data(node), data(node, 1)
+    if attr(node, "broadcast", 0) and axis is not None:
+        trailing = rank_of(x) - axis % rank_of(x) - rank_of(y)
+        node.replace_input_with(1, emit.op("Reshape", y, emit.ints([*shape_of(y), *[1] * trailing])))
+    drop_attrs(node, "axis", "broadcast")
+    return None
+
+
+def _prelu(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    rank, slope = rank_of(data(node)), data(node, 1)
+    if rank_of(slope) == 1 and rank > 2 and shape_of(slope) != (1,):
+        node.replace_input_with(1, emit.op("Reshape", slope, emit.ints([*shape_of(slope), *[1] * (rank - 2)])))
+    return None
+
+
+def _batch_norm(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    if attr(node, "spatial", 1) == 0:
+        raise refused(node, "BatchNormalization with spatial=0 was withdrawn from ONNX")
+    if len(node.outputs) > 1:
+        if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+            raise refused(node, "BatchNormalization in training mode depends on the batch")
+        node.resize_outputs(1)
+    drop_attrs(node, "spatial", "is_test", "momentum")
+    return None
+
+
+def _scatter(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    return [emit.op("ScatterElements", *node.inputs, axis=attr(node, "axis", 0))]
+
+
+def _cast_by_name(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    set_attr(node, "to", int(ir.DataType[attr(node, "to")]))
+    return None
+
+
+def _grid_sample(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    names = {"bilinear": "linear", "bicubic": "cubic"}
+    mode = attr(node, "mode", "bilinear")
+    set_attr(node, "mode", names.get(mode, mode))
+    return None
+
+
+def _dft(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    length = input_at(node, 1)
+    axis = emit.const(np.array(attr(node, "axis", 1), np.int64))
+    _append_inputs(node, [length, axis])
+    drop_attrs(node, "axis")
+    return None
+
+
+def _group_norm(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    """Scale and bias were per group until opset 21; they are per channel now."""
+    channels, groups = shape_of(data(node))[1], attr(node, "num_groups")
+    for i in (1, 2):
+        column = emit.op("Reshape", data(node, i), emit.ints([groups, 1]))
+        spread = emit.op("Expand", column, emit.ints([groups, channels // groups]))
+        node.replace_input_with(i, emit.op("Reshape", spread, emit.ints([channels])))
+    return None
+
+
+def _default(name: str, value: object) -> Upgrade:
+    """An attribute whose default changed."""
+
+    def upgrade(node: ir.Node, version: int, emit: Emit) -> Results | None:
+        if name not in node.attributes:
+            set_attr(node, name, value)
+        return None
+
+    return upgrade
+
+
+def _scan8(node: ir.Node, version: int, emit: Emit) -> Results | None:
+    raise refused(node, "Scan of opset 8 works on batches; it was withdrawn from ONNX")
+
+
+_BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Less", "Greater")
+_AXES_BEFORE_18 = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
+
+_UPGRADES: dict[str, tuple[tuple[int, Upgrade], ...]] = {
+    **{op: ((7, _legacy_broadcast),) for op in _BROADCASTING},
+    **{f"Reduce{kind}": ((18, _inputs_from_attrs("axes")),) for kind in _AXES_BEFORE_18},
+    "ReduceSum": ((13, _inputs_from_attrs("axes")),),
+    "Squeeze": ((13, _inputs_from_attrs("axes")),),
+    "Unsqueeze": ((13, _inputs_from_attrs("axes")),),
+    "Slice": ((10, _inputs_from_attrs("starts", "ends", "axes")),),
+    "TopK": ((10, _inputs_from_attrs("k")),),
+    "Reshape": ((5, _inputs_from_attrs("shape")),),
+    "Concat": ((4, _default("axis", 1)),),
+    "Clip": ((11, _clip),),
+    "Pad": ((11, _pad),),
+    "Split": ((18, _split),),
+    **{op: ((13, _softmax),) for op in ("Softmax", "LogSoftmax", "Hardmax")},
+    "Upsample": ((NORMAL_OPSET, _upsample),),
+    "Resize": ((13, _resize),),
+    "PRelu": ((7, _prelu),),
+    "Gemm": ((7, _legacy_broadcast),),
+    "BatchNormalization": ((14, _batch_norm),),
+    "Scatter": ((NORMAL_OPSET, _scatter),),
+    "Cast": ((6, _cast_by_name),),
+    "GridSample": ((20, _grid_sample),),
+    "DFT": ((20, _dft),),
+    "GroupNormalization": ((21, _group_norm),),
+    "RoiAlign": ((16, _default("coordinate_transformation_mode", "output_half_pixel")),),
+    "Scan": ((9, _scan8),),
+}
