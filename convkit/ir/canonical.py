@@ -167,7 +167,11 @@ def _slice(node: ir.Node, emit: Emit) -> Results | None:
     shape = shape_of(data(node))
     starts, ends = require_ints(node, 1), require_ints(node, 2)
     rank = len(shape)
-    axes = [a % rank for a in require_ints(node, 3)] if input_at(node, 3) is not None else list(range(len(starts)))
+    axes = (
+        [a % rank for a in require_ints(node, 3)]
+        if input_at(node, 3) is not None
+        else list(range(len(starts)))
+    )
     steps = require_ints(node, 4) if input_at(node, 4) is not None else (1,) * len(starts)
     kept: list[tuple[int, int, int, int]] = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -182,7 +186,11 @@ def _slice(node: ir.Node, emit: Emit) -> Results | None:
             kept.append((start, end, axis, step))
     if not kept:
         return [data(node)]
-    if node.inputs[1:] and tuple(kept) == tuple(zip(starts, ends, axes, steps, strict=True)) and len(node.inputs) == 5:
+    if (
+        node.inputs[1:]
+        and tuple(kept) == tuple(zip(starts, ends, axes, steps, strict=True))
+        and len(node.inputs) == 5
+    ):
         return None
     node.resize_inputs(5)
     for i in range(4):
@@ -244,7 +252,7 @@ _REDUCE_IS_IDENTITY = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Red
 
 
 def _conv(node: ir.Node, emit: Emit) -> Results | None:
-    """Conv and the pools: explicit kernel_shape, strides, dilations, pads (all begins, then all ends), group."""
+    """Conv and the pools: explicit kernel_shape, strides, dilations, pads (begins, then ends), group."""
     spatial = shape_of(data(node))[2:]
     kernel = attr(node, "kernel_shape") or shape_of(data(node, 1))[2:]
     strides = attr(node, "strides") or (1,) * len(spatial)
@@ -321,7 +329,11 @@ def _resize(node: ir.Node, emit: Emit) -> Results | None:
         if input_at(node, 1) is None:
             drop_attrs(node, "axes")
     scales = constant(input_at(node, 2))
-    if scales is not None and (scales == 1).all() and attr(node, "coordinate_transformation_mode") != "tf_crop_and_resize":
+    if (
+        scales is not None
+        and (scales == 1).all()
+        and attr(node, "coordinate_transformation_mode") != "tf_crop_and_resize"
+    ):
         return [data(node)]
     return None
 
@@ -329,7 +341,9 @@ def _resize(node: ir.Node, emit: Emit) -> Results | None:
 def _batch_norm(node: ir.Node, emit: Emit) -> Results | None:
     if attr(node, "training_mode", 0):
         raise error(
-            "training-mode", "BatchNormalization in training mode depends on the batch", location=Location(node=node.name)
+            "training-mode",
+            "BatchNormalization in training mode depends on the batch",
+            location=Location(node=node.name),
         )
     return None
 
@@ -362,7 +376,10 @@ CANONICAL: dict[str, Canonical] = {
     "LpPool": _conv,
     "Resize": _resize,
     "BatchNormalization": _batch_norm,
-    **{op: _axis(-1) for op in ("Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "RMSNormalization", "TopK")},
+    **{
+        op: _axis(-1)
+        for op in ("Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "RMSNormalization", "TopK")
+    },
     **{op: _axis(0) for op in ("Gather", "GatherElements", "ScatterElements", "ArgMax", "ArgMin")},
     **{
         f"Reduce{kind}": _reduce

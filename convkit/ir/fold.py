@@ -17,7 +17,14 @@ Fold = Callable[[ir.Node, list[Array]], "Array | Sequence[Array]"]
 BUDGET = 1 << 20
 """A folded constant may have this many bytes, or twice its inputs' bytes, whichever is more."""
 
-_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+_RANDOM = {
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
 
 
 def fold_node(node: ir.Node) -> list[Array] | None:
@@ -110,12 +117,16 @@ def _mod(node: ir.Node, arrays: list[Array]) -> Array:
 
 def _cast(node: ir.Node, arrays: list[Array]) -> Array | None:
     x, to = arrays[0], ir.DataType(attr(node, "to")).numpy()
-    if x.dtype == object or to == object or to.itemsize == 1 and to.kind not in "iub":
+    if x.dtype.kind == "O" or to.kind == "O" or (to.itemsize == 1 and to.kind not in "iub"):
         return None
     if x.dtype.kind not in "iub" and to.kind in "iu":
         limits = np.iinfo(to)
         wide = x.astype(np.float64)
-        if not np.all(np.isfinite(wide)) or np.any(wide < float(limits.min)) or np.any(wide >= float(limits.max) + 1):
+        if (
+            not np.all(np.isfinite(wide))
+            or np.any(wide < float(limits.min))
+            or np.any(wide >= float(limits.max) + 1)
+        ):
             return None  # undefined in ONNX
     return x.astype(to)
 
@@ -220,7 +231,12 @@ def _constant(node: ir.Node, arrays: list[Array]) -> Array | None:
     name, attribute = next(iter(node.attributes.items()))
     if name == "value":
         return attribute.as_tensor().numpy()
-    kind = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    kind = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
     return np.array(attribute.value, kind[name]) if name in kind else None
 
 

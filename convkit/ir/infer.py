@@ -15,7 +15,7 @@ from convkit.ir.facts import constant, is_constant
 NORMAL_OPSET = 26
 """The one opset of the normal form: the newest that the installed onnxruntime runs (see docs/rationale)."""
 
-# A constant input of at most this many elements can be a shape, an axis list or a scale; larger ones are data.
+# A constant input of at most this many elements can be a shape, axes or scales; larger ones are data.
 _SMALL = 1024
 
 
@@ -39,7 +39,9 @@ def infer_node(node: ir.Node) -> None:
         return
     schema = schema_of(node.op_type, NORMAL_OPSET, node.domain)
     if schema is None:
-        raise error("unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=_at(node))
+        raise error(
+            "unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=_at(node)
+        )
     types = _infer(node, schema)
     for i, output in enumerate(node.outputs):
         _assign(output, types.get(f"o{i}"), node)
@@ -95,7 +97,9 @@ def _infer(node: ir.Node, schema: onnx.defs.OpSchema) -> dict[str, onnx.TypeProt
     except (onnx.shape_inference.InferenceError, RuntimeError) as e:
         reason = str(e).strip().splitlines()[-1]
         raise error(
-            "shape-inference", f"the inputs of {op_name(node)} do not fit together: {reason}", location=_at(node)
+            "shape-inference",
+            f"the inputs of {op_name(node)} do not fit together: {reason}",
+            location=_at(node),
         ) from e
 
 
@@ -118,7 +122,9 @@ def _assign(output: ir.Value, proto: onnx.TypeProto | None, node: ir.Node) -> No
 
 
 def _infer_from_body(node: ir.Node) -> None:
-    raise error("control-flow", f"{node.op_type} cannot be resolved before the model runs", location=_at(node))
+    raise error(
+        "control-flow", f"{node.op_type} cannot be resolved before the model runs", location=_at(node)
+    )
 
 
 def _at(node: ir.Node) -> Location:

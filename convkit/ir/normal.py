@@ -28,8 +28,8 @@ _POOLED = 64
 def normalize(model: ir.Model) -> None:
     """Bring `model` to normal form in place.
 
-    Raises ConvkitError (naming the node) where that cannot be done: an unknown operator, a shape that depends on
-    data, control flow that cannot be resolved before the model runs.
+    Raises ConvkitError (naming the node) where that cannot be done: an unknown operator, a shape that needs
+    data, or control flow that cannot be resolved before the model runs.
     """
     if model.functions:
         _inline(model)
@@ -141,7 +141,9 @@ class _Sweep:
 def constant_value(name: str, array: np.ndarray) -> ir.Value:
     """A typed value that holds `array`; the array is not copied."""
     tensor = ir.tensor(array, name=name)
-    return ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
+    return ir.Value(
+        name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
+    )
 
 
 def _type_constant(value: ir.Value) -> None:
@@ -197,7 +199,7 @@ def _inline(model: ir.Model) -> None:
 
 
 def _settle_outputs(graph: ir.Graph, names: Sequence[str | None]) -> None:
-    """Each output gets its name back; an input, a constant or a repeated value gets an Identity of its own."""
+    """Each output gets its name back; an input, a constant or a repeated value gets its own Identity."""
     seen: set[int] = set()
     for i, (value, name) in enumerate(zip(list(graph.outputs), names, strict=True)):
         if value.is_graph_input() or is_constant(value) or id(value) in seen:
@@ -230,4 +232,3 @@ def _unique(name: str, taken: set[str]) -> str:
         fresh, count = f"{name}_{count}", count + 1
     taken.add(fresh)
     return fresh
-

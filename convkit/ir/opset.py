@@ -1,7 +1,7 @@
 """Bring a node of any opset to the normal one.
 
-The table holds only operators whose meaning or spelling changed between opsets; types that were merely widened
-need nothing. Source: the ONNX operator changelog (docs/Changelog.md of onnx).
+The table holds only operators whose meaning or spelling changed between opsets; mere widening of types
+needs nothing. Source: the ONNX operator changelog (docs/Changelog.md of onnx).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OLDEST_OPSET = 5
 def upgrade_node(node: ir.Node, version: int, emit: Emit) -> Results | None:
     """Rewrite `node`, written for opset `version`, into the normal opset.
 
-    Returns the values that replace its outputs, or None if the node itself stays. Raises ConvkitError where the
+    Returns the values that replace its outputs, or None if the node stays. Raises ConvkitError where the
     operator has no equivalent there.
     """
     if node.domain != "" or version == NORMAL_OPSET:
@@ -66,7 +66,9 @@ def _inputs_from_attrs(*names: str) -> Upgrade:
         values = []
         for name in names:
             found = attr(node, name)
-            values.append(None if found is None else emit.ints(found if isinstance(found, tuple) else [found]))
+            values.append(
+                None if found is None else emit.ints(found if isinstance(found, tuple) else [found])
+            )
         while values and values[-1] is None:
             values.pop()
         _append_inputs(node, values)
@@ -150,7 +152,9 @@ def _resize(node: ir.Node, version: int, emit: Emit) -> Results | None:
     if mode == "nearest":
         factors = constant(scales)
         if factors is None or ((factors < 1).any() and (factors > 1).any()):
-            raise refused(node, "nearest Resize of opset 10 both shrinks and grows; its rounding is not defined")
+            raise refused(
+                node, "nearest Resize of opset 10 both shrinks and grows; its rounding is not defined"
+            )
         extra = {"nearest_mode": "ceil" if (factors < 1).any() else "floor"}
     asymmetric = {"coordinate_transformation_mode": "asymmetric"}
     return [emit.op("Resize", data(node), None, scales, mode=mode, **asymmetric, **extra)]
@@ -169,7 +173,9 @@ def _legacy_broadcast(node: ir.Node, version: int, emit: Emit) -> Results | None
 def _prelu(node: ir.Node, version: int, emit: Emit) -> Results | None:
     rank, slope = rank_of(data(node)), data(node, 1)
     if rank_of(slope) == 1 and rank > 2 and shape_of(slope) != (1,):
-        node.replace_input_with(1, emit.op("Reshape", slope, emit.ints([*shape_of(slope), *[1] * (rank - 2)])))
+        node.replace_input_with(
+            1, emit.op("Reshape", slope, emit.ints([*shape_of(slope), *[1] * (rank - 2)]))
+        )
     return None
 
 
@@ -237,7 +243,7 @@ _BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal",
 _AXES_BEFORE_18 = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
 
 _UPGRADES: dict[str, tuple[tuple[int, Upgrade], ...]] = {
-    **{op: ((7, _legacy_broadcast),) for op in _BROADCASTING},
+    **dict.fromkeys(_BROADCASTING, ((7, _legacy_broadcast),)),
     **{f"Reduce{kind}": ((18, _inputs_from_attrs("axes")),) for kind in _AXES_BEFORE_18},
     "ReduceSum": ((13, _inputs_from_attrs("axes")),),
     "Squeeze": ((13, _inputs_from_attrs("axes")),),
@@ -249,7 +255,7 @@ _UPGRADES: dict[str, tuple[tuple[int, Upgrade], ...]] = {
     "Clip": ((11, _clip),),
     "Pad": ((11, _pad),),
     "Split": ((18, _split),),
-    **{op: ((13, _softmax),) for op in ("Softmax", "LogSoftmax", "Hardmax")},
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), ((13, _softmax),)),
     "Upsample": ((NORMAL_OPSET, _upsample),),
     "Resize": ((13, _resize),),
     "PRelu": ((7, _prelu),),

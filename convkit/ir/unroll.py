@@ -24,7 +24,7 @@ class Inliner(Emit, Protocol):
 
 
 def resolve(node: ir.Node, version: int, emit: Inliner) -> Results:
-    """The values that stand for the outputs of an If, Loop or Scan; an error names the node if it must stay."""
+    """The values that stand for the outputs of an If, Loop or Scan; an error if it must stay."""
     if node.op_type == "If":
         return _branch(node, version, emit)
     if node.op_type == "Loop":
@@ -51,7 +51,9 @@ def _move(body: ir.Graph, version: int, emit: Inliner) -> Results:
     return list(body.outputs)
 
 
-def _iterate(node: ir.Node, body: ir.Graph, arguments: list[ir.Value], version: int, emit: Inliner) -> list[ir.Value]:
+def _iterate(
+    node: ir.Node, body: ir.Graph, arguments: list[ir.Value], version: int, emit: Inliner
+) -> list[ir.Value]:
     """One run of a loop's body on `arguments`, on a copy of the body."""
     copy = body.clone(allow_outer_scope_values=True)
     for formal, actual in zip(copy.inputs, arguments, strict=True):
@@ -62,7 +64,9 @@ def _iterate(node: ir.Node, body: ir.Graph, arguments: list[ir.Value], version: 
 def _bounded(node: ir.Node, body: ir.Graph, count: int) -> None:
     size = max(len(body), 1) * count
     if size > NODE_LIMIT:
-        raise _stays(node, f"unrolling {count} iterations would make {size} nodes (the limit is {NODE_LIMIT})")
+        raise _stays(
+            node, f"unrolling {count} iterations would make {size} nodes (the limit is {NODE_LIMIT})"
+        )
 
 
 def _loop(node: ir.Node, version: int, emit: Inliner) -> Results:
@@ -116,7 +120,12 @@ def _scan(node: ir.Node, version: int, emit: Inliner) -> Results:
     slices: list[list[ir.Value]] = [[] for _ in range(produced)]
     for step in range(count):
         rows = [
-            emit.op("Gather", s, emit.const(np.array(count - 1 - step if b else step, np.int64)), axis=a % rank_of(s))
+            emit.op(
+                "Gather",
+                s,
+                emit.const(np.array(count - 1 - step if b else step, np.int64)),
+                axis=a % rank_of(s),
+            )
             for s, a, b in zip(sequences, axes, backward, strict=True)
         ]
         results = _iterate(node, body, [*carried, *rows], version, emit)

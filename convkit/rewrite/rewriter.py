@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.ir.infer import fold_node, infer_node
+from convkit.ir.fold import fold_node
+from convkit.ir.infer import infer_node
 from convkit.ir.origin import Origin, set_origin
 
 
