@@ -1,0 +1,57 @@
+"""The command `convkit`. Commands are imported when called: `convkit --help` loads click alone."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from convkit import __version__
+
+_COMMANDS = {
+    "compile": "Compile a model to the file a target runs, verify it, and report.",
+    "check": "Say what would not run on the accelerator, and why; write nothing.",
+    "inspect": "Show a model's operators with their MACs, parameters and bytes.",
+    "targets": "List the targets.",
+    "rules": "Explain a rule, or list the rules of a target.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands live in modules of their own, `convkit.cli.<name>:command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        found = import_module(f"convkit.cli.{cmd_name}_").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(cls=_LazyGroup, context_settings=_SETTINGS)
+@click.version_option(__version__, prog_name="convkit")
+def main() -> None:
+    """Compile trained models to the files edge targets run, and say what will not run on the
+    accelerator, why, what that costs, and what cures it.
+
+    \b
+      convkit compile model.onnx --target mali-gpu
+      convkit check model.onnx --target all
+
+    Exit codes: 0 fine; 1 a check found something; 2 the model or the call is wrong; 3 a toolchain is
+    missing or failed.
+    """
+
+
+if __name__ == "__main__":
+    main()

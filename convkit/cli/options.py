@@ -1,0 +1,80 @@
+"""Options that several commands share, and the values they parse to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class InputShape(click.ParamType):
+    """NAME:SHAPE with positive sizes, `x:1x3x224x224` or `x:1,3,224,224`; `x:` is a scalar."""
+
+    name = "NAME:SHAPE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        if isinstance(value, tuple):
+            return value
+        name, colon, text = str(value).rpartition(":")
+        sizes = [size for size in re.split(r"[x,*\s]+", text.strip("[]() ")) if size]
+        if not colon or not name or not all(size.isdecimal() and int(size) for size in sizes):
+            self.fail(f"{value!r} is not NAME:SHAPE, for example x:1x3x224x224", param, ctx)
+        return name, tuple(int(size) for size in sizes)
+
+
+def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The positional MODEL; whether it can be read is the frontend's to say."""
+    return click.argument("model", type=click.Path(path_type=Path))(function)
+
+
+def compiling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What steers compilation itself, for `compile` and `check` alike."""
+    for option in reversed(_COMPILING):
+        function = option(function)
+    return function
+
+
+def common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How a command speaks: --json, -q, -v, --debug."""
+    for option in reversed(_COMMON):
+        function = option(function)
+    return function
+
+
+_COMPILING: list[Decorator] = [
+    click.option(
+        "--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True,
+        help="fp16 stores the weights as float16.",
+    ),
+    click.option(
+        "--io-layout", type=click.Choice(["keep", "nhwc"]), default="keep", show_default=True,
+        help="Axis order of inputs and outputs: as in the model, or channels last.",
+    ),
+    click.option(
+        "--allow", type=click.Choice(["approximate", "retrain"]),
+        help="Also apply rewrites that change the function: within a bound, or to be fine-tuned.",
+    ),
+    click.option(
+        "--input", "shapes", type=InputShape(), multiple=True,
+        help="Static shape of an input, such as x:1x3x224x224. Repeatable.",
+    ),
+    click.option("--oracle", is_flag=True, help="Ask the vendor's own delegate or compiler too."),
+    click.option(
+        "--passes", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True,
+        help="A Python file with your own rewrites and passes. Repeatable.",
+    ),
+]  # fmt: skip
+
+_COMMON: list[Decorator] = [
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout."),
+    click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
+    click.option("-v", "--verbose", count=True, help="Show every operator and rewrite."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+]
