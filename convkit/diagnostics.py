@@ -5,6 +5,8 @@ Library code raises `ConvkitError`; only `convkit.cli` prints it and chooses the
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -87,3 +89,9 @@ def error(
     """Make the exception for one error Diagnostic: `raise error("unknown-target", ...)`."""
     diagnostic = Diagnostic(code, message, location=location, help=help, notes=notes)
     return ConvkitError(diagnostic, exit_code=exit_code)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """The help for a name that is not known: "did you mean a or b?", None if nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f"did you mean {' or '.join(near)}?" if near else None

@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from convkit import __version__
+from convkit.diagnostics import did_you_mean
 
 _COMMANDS = {
     "compile": "Compile a model to the file a target runs, verify it, and report.",
@@ -30,6 +31,17 @@ class _LazyGroup(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as unknown:
+            hint = did_you_mean(args[0], _COMMANDS)
+            if hint and hint not in unknown.message:
+                unknown.message += f" D{hint[1:]}"
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -38,7 +50,7 @@ class _LazyGroup(click.Group):
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(cls=_LazyGroup, context_settings=_SETTINGS)
+@click.group("convkit", cls=_LazyGroup, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="convkit")
 def main() -> None:
     """Compile trained models to the files edge targets run, and say what will not run on the

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from typing import TypeVar
 
-from convkit.diagnostics import error
+from convkit.diagnostics import did_you_mean, error
 from convkit.rewrite.base import Rewrite
 
 _BY_NAME: dict[str, Rewrite] = {}
@@ -38,11 +37,8 @@ def get_rewrite(name: str) -> Rewrite:
     """The rewrite of this name or id; ConvkitError "unknown-rewrite" suggests the nearest."""
     found = _BY_NAME.get(name) or _BY_ID.get(name)
     if found is None:
-        near = difflib.get_close_matches(name, [*_BY_NAME, *_BY_ID], n=3)
         raise error(
-            "unknown-rewrite",
-            f"there is no rewrite {name!r}",
-            help=f"did you mean {' or '.join(near)}?" if near else None,
+            "unknown-rewrite", f"there is no rewrite {name!r}", help=did_you_mean(name, [*_BY_NAME, *_BY_ID])
         )
     return found
 

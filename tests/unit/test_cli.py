@@ -41,7 +41,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_unknown_command_is_exit_code_2() -> None:
     result = CliRunner().invoke(main, ["compil", "x"])
     assert result.exit_code == 2
-    assert "compile" in result.output
+    assert "Did you mean compile?" in result.output
 
 
 @pytest.mark.parametrize(
