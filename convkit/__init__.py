@@ -8,7 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from convkit._deferred import defer
+
 __version__ = "0.1.0"
+
+defer("sympy")
+defer("onnx_ir._symbolic_shapes")
 
 _HOME = {
     "ConvkitError": "convkit.diagnostics",
