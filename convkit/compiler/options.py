@@ -1,0 +1,32 @@
+"""What a user may ask of a compile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from convkit.rewrite import Exactness
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """Options of `compile_model`; the defaults are the command line's.
+
+    `input_shapes` gives static shapes to symbolic inputs, by name. `allow` is the loss that rewrites
+    may bring at most. `passes` are the user's own (see `convkit.passes`). `inputs` is an .npz of
+    real inputs to verify on. `print_after` names passes ("all" for every one).
+    """
+
+    precision: Literal["fp32", "fp16"] = "fp32"
+    io_layout: Literal["keep", "nhwc"] = "keep"
+    allow: Exactness = Exactness.REASSOCIATED
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    passes: Sequence[Any] = ()
+    oracle: bool = False
+    verify: bool = True
+    inputs: Path | None = None
+    print_after: tuple[str, ...] = ()
+    verify_each: bool = False
+    bisect: bool = False
