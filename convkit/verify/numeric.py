@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -77,20 +78,21 @@ def _relative(error_: float, values: np.ndarray) -> float:
     return error_ / (_range(values) or 1.0)
 
 
-def verify(
-    model: Path | bytes,
-    artifact: Path | bytes,
-    inputs: Sequence[Binding],
-    outputs: Sequence[Binding],
-    *,
-    tolerance: float = FLOAT32_TOLERANCE,
-    data: Path | None = None,
-) -> Verification:
-    """Run the ONNX `model` and the .tflite `artifact` (one that convkit wrote) and compare every output.
+@dataclass(frozen=True)
+class ReferenceRun:
+    """What the model itself answers: the runtime's name, what the inputs are, arrays by name."""
 
-    `inputs` and `outputs` are in the artifact's order. `data` is an .npz with one array per input; else
-    the inputs are random (`random_candidates`). The caller judges `Verification.passed`.
-    Raises ConvkitError if either side cannot run.
+    runtime: str
+    described: str
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+
+
+def run_reference(model: Path | bytes, inputs: Sequence[Binding], data: Path | None = None) -> ReferenceRun:
+    """Run the ONNX `model` in onnxruntime.
+
+    `data` is an .npz with one array per input; else the inputs are random (`random_candidates`).
+    Raises ConvkitError "reference-failed" if onnxruntime cannot run it.
     """
     try:
         reference = Reference(model)
@@ -102,10 +104,24 @@ def verify(
             notes=(_shortened(str(failed)),),
             help="check the model with onnx.checker, give real inputs by --inputs, or skip by --no-verify",
         ) from failed
-    named = reference.description
-    del reference  # its copy of the weights goes before the artifact's comes
+    return ReferenceRun(reference.description, described, given, expected)
+
+
+def verify(
+    reference: ReferenceRun,
+    artifact: Path | bytes,
+    inputs: Sequence[Binding],
+    outputs: Sequence[Binding],
+    *,
+    tolerance: float = FLOAT32_TOLERANCE,
+) -> Verification:
+    """Run the .tflite `artifact` (one that convkit wrote) on the reference's inputs, compare every output.
+
+    `inputs` and `outputs` are in the artifact's order. The caller judges `Verification.passed`.
+    Raises ConvkitError "artifact-failed" if the artifact cannot run.
+    """
     try:
-        feeds = [partial(b.to_artifact, given[b.name]) for b in inputs]
+        feeds = [partial(b.to_artifact, reference.inputs[b.name]) for b in inputs]
         computed = run_tflite(artifact, feeds)
     except (RunError, OverflowError) as failed:
         raise error(
@@ -114,10 +130,10 @@ def verify(
             notes=(_shortened(str(failed)),),
         ) from failed
     errors = tuple(
-        compare(b.name, expected[b.name], b.from_artifact(array), tolerance)
+        compare(b.name, reference.outputs[b.name], b.from_artifact(array), tolerance)
         for b, array in zip(outputs, computed, strict=True)
     )
-    return Verification(named, runtime_name(), described, tolerance, errors)
+    return Verification(reference.runtime, runtime_name(), reference.described, tolerance, errors)
 
 
 def _reference_run(

@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 from convkit.diagnostics import ConvkitError
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.writer import serialize
+from convkit.report import Verification
 from convkit.verify.inputs import Binding, load_inputs, random_candidates
-from convkit.verify.numeric import compare, mismatch, verify
+from convkit.verify.numeric import compare, mismatch, run_reference, verify
 from convkit.verify.runners import RunError, run_tflite, run_tflite_apart
 
 F32 = np.dtype(np.float32)
@@ -107,11 +108,15 @@ def _tflite(code: str) -> bytes:
     return bytes(serialize(Graph([x], [y], [Op(code, [x], [y])], ["x"], ["y"])))
 
 
+def _verify(model: Path, artifact: bytes, inputs: list[Binding], outputs: list[Binding]) -> Verification:
+    return verify(run_reference(model, inputs), artifact, inputs, outputs)
+
+
 _NHWC = [Binding(name, (1, 3, 4, 5), F32, (0, 2, 3, 1)) for name in "xy"]
 
 
 def test_verify_maps_layouts(tmp_path: Path) -> None:
-    found = verify(_onnx("Tanh", tmp_path / "m.onnx"), _tflite("TANH"), _NHWC[:1], _NHWC[1:])
+    found = _verify(_onnx("Tanh", tmp_path / "m.onnx"), _tflite("TANH"), _NHWC[:1], _NHWC[1:])
     assert found.passed
     assert found.worst is not None
     assert found.worst.max_rel < 1e-6
@@ -120,7 +125,7 @@ def test_verify_maps_layouts(tmp_path: Path) -> None:
 
 
 def test_verify_finds_a_wrong_operator(tmp_path: Path) -> None:
-    found = verify(_onnx("Tanh", tmp_path / "m.onnx"), _tflite("LOGISTIC"), _NHWC[:1], _NHWC[1:])
+    found = _verify(_onnx("Tanh", tmp_path / "m.onnx"), _tflite("LOGISTIC"), _NHWC[:1], _NHWC[1:])
     said = mismatch(found)
     assert said is not None
     assert said.code == "wrong-numbers"
@@ -128,20 +133,20 @@ def test_verify_finds_a_wrong_operator(tmp_path: Path) -> None:
 
 
 def test_inputs_outside_of_the_domain_are_replaced(tmp_path: Path) -> None:
-    found = verify(_onnx("Log", tmp_path / "m.onnx"), _tflite("LOG"), _NHWC[:1], _NHWC[1:])
+    found = _verify(_onnx("Log", tmp_path / "m.onnx"), _tflite("LOG"), _NHWC[:1], _NHWC[1:])
     assert found.inputs == "random inputs in [0.5, 1), seed 0"
     assert found.passed
 
 
 def test_broken_reference_is_a_diagnostic(tmp_path: Path) -> None:
     with pytest.raises(ConvkitError, match="reference-failed"):
-        verify(_onnx("NoSuchOp", tmp_path / "m.onnx"), _tflite("TANH"), _NHWC[:1], _NHWC[1:])
+        _verify(_onnx("NoSuchOp", tmp_path / "m.onnx"), _tflite("TANH"), _NHWC[:1], _NHWC[1:])
 
 
 def test_broken_artifact_is_a_diagnostic(tmp_path: Path) -> None:
     model = _onnx("Tanh", tmp_path / "m.onnx")
     with pytest.raises(ConvkitError, match="artifact-failed"):
-        verify(model, b"not a model at all, but long enough", _NHWC[:1], _NHWC[1:])
+        _verify(model, b"not a model at all, but long enough", _NHWC[:1], _NHWC[1:])
 
 
 def test_foreign_artifact_runs_apart(tmp_path: Path) -> None:
