@@ -14,22 +14,20 @@ def macs(op: Op) -> int:
     elements x h*w; TRANSPOSE_CONV: input elements x filter o*h*w; FULLY_CONNECTED: output elements x
     filter i; BATCH_MATMUL: output elements x the contracted dimension.
     """
-    if op.code not in ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"):
-        return 0
-    first, second = op.inputs[0], op.inputs[1]
-    assert first is not None and second is not None
+    shapes = [() if t is None else t.shape for t in op.inputs]
     out = prod(op.outputs[0].shape)
-    if op.code == "CONV_2D":
-        return out * prod(second.shape[1:])
-    if op.code == "DEPTHWISE_CONV_2D":
-        return out * prod(second.shape[1:3])
-    if op.code == "TRANSPOSE_CONV":
-        image = op.inputs[2]  # output_shape, filter, input
-        assert image is not None
-        return prod(image.shape) * prod(second.shape[:3])
-    if op.code == "FULLY_CONNECTED":
-        return out * second.shape[-1]
-    return out * first.shape[-2 if op.options.get("adj_x") else -1]
+    match op.code:
+        case "CONV_2D":
+            return out * prod(shapes[1][1:])
+        case "DEPTHWISE_CONV_2D":
+            return out * prod(shapes[1][1:3])
+        case "TRANSPOSE_CONV":  # inputs: output_shape, filter, input
+            return prod(shapes[2]) * prod(shapes[1][:3])
+        case "FULLY_CONNECTED":
+            return out * shapes[1][-1]
+        case "BATCH_MATMUL":
+            return out * shapes[0][-2 if op.options.get("adj_x") else -1]
+    return 0
 
 
 def bytes_moved(op: Op) -> int:
