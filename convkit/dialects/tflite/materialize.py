@@ -1,0 +1,197 @@
+"""Write the graph in which every value is stored in the orders that a layout assignment chose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from convkit.dialects.tflite.assignment import LayoutProblem, Node, is_runtime_transpose, transposition
+from convkit.dialects.tflite.axes import (
+    LabelledAxes,
+    MatrixAxes,
+    broadcast_shape,
+    is_broadcasting,
+    named,
+    reordered,
+)
+from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.dialects.tflite.storage import Form, Perm, Shape, compose, form, identity, stored
+from convkit.ir.origin import Origin
+
+
+def materialize(problem: LayoutProblem) -> Graph:
+    """The graph of `problem` in the orders chosen, with the TRANSPOSEs and RESHAPEs those need."""
+    return _Writer(problem).write()
+
+
+def fold_constant_transposes(graph: Graph) -> Graph:
+    """`graph` with every TRANSPOSE of a constant done now."""
+    folded: dict[int, Tensor] = {}
+    ops: list[Op] = []
+    for op in graph.ops:
+        inputs = [folded.get(id(t), t) if t is not None else None for t in op.inputs]
+        op = replace(op, inputs=inputs)
+        source = inputs[0] if inputs else None
+        if op.code == "TRANSPOSE" and source is not None and source.is_constant and _constant(inputs[1]):
+            _, perm = transposition(op)
+            folded[id(op.output)] = stored(source, perm, op.output.name)
+        else:
+            ops.append(op)
+    outputs = [folded.get(id(t), t) for t in graph.outputs]
+    return replace(graph, ops=ops, outputs=outputs)
+
+
+def _constant(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.is_constant
+
+
+def transpose_op(source: Tensor, perm: Perm, target: Tensor, origin: Origin) -> Op:
+    """`target` = `source` with its axes in the order `perm`."""
+    order = np.asarray(perm, np.int32)
+    constant = Tensor(f"{target.name}_perm", order.shape, order.dtype, order)
+    return Op("TRANSPOSE", [source, constant], [target], {}, origin)
+
+
+def reshape_op(source: Tensor, target: Tensor, origin: Origin) -> Op:
+    """`target` = `source` in the shape of `target`."""
+    shape = np.asarray(target.shape, np.int32)
+    constant = Tensor(f"{target.name}_shape", shape.shape, shape.dtype, shape)
+    return Op("RESHAPE", [source, constant], [target], {"new_shape": list(target.shape)}, origin)
+
+
+class _Writer:
+    """The graph being written, and which forms of each value it has so far."""
+
+    def __init__(self, problem: LayoutProblem) -> None:
+        self._problem = problem
+        self._ops: list[Op] = []
+        self._taken = {t.name for t in problem.graph.tensors()}
+        self._tensor_for: dict[int, dict[Form, Tensor]] = {}
+        self._have: dict[int, dict[Form, tuple[Tensor, Perm]]] = {}
+        self._reshaped: dict[tuple[int, Shape], Tensor] = {}
+
+    def write(self) -> Graph:
+        graph = self._problem.graph
+        interface = zip(
+            (*self._problem.outputs, *self._problem.inputs), (*graph.outputs, *graph.inputs), strict=True
+        )
+        for node, tensor in interface:
+            self._name_interface(node, tensor)
+        inputs = [self._make(node.values[0], _order(node, 0)) for node in self._problem.inputs]
+        for op in graph.ops:
+            if not is_runtime_transpose(op):
+                self._write_op(op)
+        outputs = [
+            self._fetch(node.values[0], _order(node, 0), Origin()) if node.values[0] >= 0 else tensor
+            for node, tensor in zip(self._problem.outputs, graph.outputs, strict=True)
+        ]
+        return replace(graph, inputs=inputs, outputs=outputs, ops=self._ops)
+
+    def _name_interface(self, node: Node, tensor: Tensor) -> None:
+        """Settle that the interface's own tensors carry its names."""
+        if node.values[0] < 0:
+            return
+        straight = node.mode[0] == identity(tensor.rank)
+        wanted = form(_order(node, 0), self._problem.values[node.values[0]].tensor.shape)
+        table = self._tensor_for.setdefault(node.values[0], {})
+        table.setdefault(wanted, tensor if straight else stored(tensor, node.mode[0]))
+
+    def _table(self, index: int) -> dict[Form, Tensor]:
+        """The tensor for each form that a value is wanted in; names are kept where they can be."""
+        value = self._problem.values[index]
+        table = self._tensor_for.setdefault(index, {})
+        wanted = value.forms()
+        if wanted.keys() <= table.keys():
+            return table
+        names = {t.name for t in table.values()}
+        for tensor, naming in value.aliases:
+            alias = form(naming, value.tensor.shape)
+            if alias in wanted and tensor.name not in names:
+                names.add(table.setdefault(alias, tensor).name)
+        for missing, order in wanted.items():
+            if missing not in table:
+                name = value.tensor.name
+                if name in names:
+                    name = self._unused(named(name, order))
+                names.add(name)
+                table[missing] = stored(value.tensor, order, name)
+        return table
+
+    def _unused(self, name: str) -> str:
+        candidate, count = name, 1
+        while candidate in self._taken:
+            candidate, count = f"{name}_{count}", count + 1
+        self._taken.add(candidate)
+        return candidate
+
+    def _make(self, index: int, order: Perm) -> Tensor:
+        """The tensor in which a value comes into being."""
+        wanted = form(order, self._problem.values[index].tensor.shape)
+        tensor = self._table(index)[wanted]
+        self._have[index] = {wanted: (tensor, order)}
+        return tensor
+
+    def _fetch(self, index: int, order: Perm, origin: Origin) -> Tensor:
+        """A value in the order asked for, transposed or reshaped if it was not there yet."""
+        wanted = form(order, self._problem.values[index].tensor.shape)
+        have = self._have[index]
+        if wanted in have:
+            return have[wanted][0]
+        target = self._table(index)[wanted]
+        alike = next((found for (wide, _), found in have.items() if wide == wanted[0]), None)
+        if alike is not None:
+            self._ops.append(reshape_op(alike[0], target, origin))
+        else:
+            source, stored_by = next(iter(have.values()))
+            perm = tuple(stored_by.index(axis) for axis in order)
+            self._ops.append(transpose_op(source, perm, target, origin))
+        have[wanted] = (target, order)
+        return target
+
+    def _write_op(self, op: Op) -> None:
+        nodes = self._problem.nodes_of[id(op)]
+        runtime: dict[int, Tensor] = {}
+        inputs, options = list(op.inputs), dict(op.options)
+        for node in nodes:
+            turned = node.mode != tuple(identity(len(perm)) for perm in node.mode)
+            if isinstance(node.axes, LabelledAxes) and turned:
+                inputs, options = reordered(op, node.axes, node.mode)
+            elif isinstance(node.axes, MatrixAxes) and turned:
+                flag = "adj_x" if node.axes.slots == (0,) else "adj_y"
+                options[flag] = not options.get(flag, False)
+            for k, slot in enumerate(node.axes.slots):
+                if slot < len(inputs) and node.values[k] >= 0:
+                    runtime[slot] = self._input(op, node, k, turned)
+        for slot, tensor in runtime.items():
+            inputs[slot] = tensor
+        outputs: dict[int, Tensor] = {}
+        for node in nodes:
+            for k, slot in enumerate(node.axes.slots):
+                if slot >= len(inputs):
+                    outputs[slot] = self._make(node.values[k], _order(node, k))
+        made = [outputs[slot] for slot in sorted(outputs)]
+        if op.code == "RESHAPE" and made[0].shape != op.output.shape and inputs[0] is not None:
+            self._ops.append(reshape_op(inputs[0], made[0], op.origin))
+        else:
+            self._ops.append(replace(op, inputs=inputs, outputs=made, options=options))
+
+    def _input(self, op: Op, node: Node, k: int, turned: bool) -> Tensor:
+        """The tensor for slot number `k` of `node`, aligned with the others if it has fewer axes."""
+        tensor = self._fetch(node.values[k], _order(node, k), op.origin)
+        if not turned or not isinstance(node.axes, LabelledAxes) or not is_broadcasting(op):
+            return tensor
+        order = node.mode[node.axes.widest]
+        shape = broadcast_shape(node.axes, k, order)
+        if shape[len(shape) - tensor.rank :] == tensor.shape:
+            return tensor
+        if (id(tensor), shape) not in self._reshaped:
+            aligned = Tensor(self._unused(f"{tensor.name}_aligned"), shape, tensor.dtype)
+            self._ops.append(reshape_op(tensor, aligned, op.origin))
+            self._reshaped[id(tensor), shape] = aligned
+        return self._reshaped[id(tensor), shape]
+
+
+def _order(node: Node, slot: int) -> Perm:
+    """The order of a slot's value in terms of the value's own axes."""
+    return compose(node.namings[slot], node.mode[slot])
