@@ -26,6 +26,7 @@ IoLayout = Literal["keep", "nhwc"]
 CHANNELS_LAST: Perm = (0, 2, 3, 1)
 _BYTE = 1 << 10  # what moving one byte costs; a RESHAPE or the existence of a TRANSPOSE costs 1
 _ROUNDS = 4
+_NO_VALUE = -1  # stands for a constant
 _PROPOSALS_PER_VALUE = 8
 
 
@@ -89,7 +90,8 @@ class LayoutProblem:
         self.outputs = [self._interface(t, io_layout) for t in graph.outputs]
         for node in self.nodes:
             for slot, value in enumerate(node.values):
-                self.values[value].uses.append((node, slot))
+                if value != _NO_VALUE:
+                    self.values[value].uses.append((node, slot))
 
     def place(self, tensor: Tensor) -> tuple[int, Perm]:
         """The value that `tensor` holds and which of its axes each axis of `tensor` is."""
@@ -120,7 +122,7 @@ class LayoutProblem:
 
     def _add_node(self, op: Op | None, axes: Axes, tensors: list[Tensor]) -> Node:
         # Constants go along with whatever the runtime slots do, for nothing.
-        kept = [self.place(t) if not t.is_constant else (-1, identity(t.rank)) for t in tensors]
+        kept = [self.place(t) if not t.is_constant else (_NO_VALUE, identity(t.rank)) for t in tensors]
         values = tuple(value for value, _ in kept)
         node = Node(op, axes, values, tuple(n for _, n in kept), tuple(identity(t.rank) for t in tensors))
         self.nodes.append(node)
@@ -145,7 +147,7 @@ class LayoutProblem:
         """Take that part of a region's proposal that lowers the cost most, if any does."""
         if not region.proposed:
             return False
-        touched = sorted({v for node in region.proposed for v in node.values if v >= 0})
+        touched = sorted({v for node in region.proposed for v in node.values if v != _NO_VALUE})
         before = sum(self.cost(v) for v in touched)
         chosen = region.cheapest(touched)
         kept = {node: node.mode for node in chosen}
@@ -197,7 +199,7 @@ class Region:
             return
         self.proposed[node] = mode
         for other, value in enumerate(node.values):
-            if value >= 0 and mode[other] != node.mode[other]:
+            if value != _NO_VALUE and mode[other] != node.mode[other]:
                 yield value, compose(node.namings[other], mode[other])
 
     def cheapest(self, touched: list[int]) -> list[Node]:
@@ -263,5 +265,7 @@ def is_runtime_transpose(op: Op) -> bool:
 def transposition(op: Op) -> tuple[Tensor, Perm]:
     """What a runtime TRANSPOSE reads, and its permutation."""
     source, perm = op.inputs
-    assert source is not None and perm is not None and perm.data is not None
+    assert source is not None
+    assert perm is not None
+    assert perm.data is not None
     return source, tuple(int(axis) for axis in perm.data.reshape(-1))

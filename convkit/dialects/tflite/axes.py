@@ -17,14 +17,14 @@ from convkit.dialects.tflite.graph import Op, Tensor
 from convkit.dialects.tflite.storage import Perm, Shape, carried, identity, settle, stored, wide_axes
 
 
-
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 _ELEMENTWISE = _names(
     """ABS CAST CEIL COS DEQUANTIZE ELU EXP FAKE_QUANT FLOOR GELU HARD_SWISH LEAKY_RELU LOG LOGICAL_NOT
-    LOGISTIC NEG QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SIGN SIN SQRT SQUARE TANH ZEROS_LIKE"""
+    LOGISTIC NEG QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SIGN SIN SQRT SQUARE TANH
+    ZEROS_LIKE"""
 )
 _BROADCASTING = _names(
     """ADD ADD_N ATAN2 DIV EQUAL FLOOR_DIV FLOOR_MOD GREATER GREATER_EQUAL LESS LESS_EQUAL LOGICAL_AND
@@ -55,9 +55,7 @@ _OTHER_INPUTS: dict[str, tuple[int, ...]] = {
     "TOPK_V2": (1,),
 }
 _BIT_PER_AXIS = ("begin_mask", "end_mask", "shrink_axis_mask")
-_KNOWN = (
-    _ELEMENTWISE | _BROADCASTING | _LAST_AXIS | _AXIS_OPTION | _AXIS_INPUT.keys() | _ROW_INPUTS.keys()
-)
+_KNOWN = _ELEMENTWISE | _BROADCASTING | _LAST_AXIS | _AXIS_OPTION | _AXIS_INPUT.keys() | _ROW_INPUTS.keys()
 
 Mode = tuple[Perm, ...]
 """How an operator (or a part of one) runs: the order in which each of its slots is stored."""
@@ -66,7 +64,10 @@ Mode = tuple[Perm, ...]
 class Axes(Protocol):
     """What orders a group of an operator's slots (inputs first, then outputs) can take together."""
 
-    slots: tuple[int, ...]
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots."""
+        ...
 
     def follow(self, slot: int, perm: Perm) -> Mode | None:
         """The mode in which slot number `slot` of `slots` is stored by `perm`, or None."""
@@ -162,9 +163,8 @@ def axes_of(op: Op) -> list[Axes]:
         assert source is not None
         return [ReshapeAxes(source.shape, target.shape, (0, len(op.inputs)))]
     if op.code == "BATCH_MATMUL":
-        return [MatrixAxes((k,), t.shape) for k in runtime if k < 2 and (t := tensors[k]) is not None] + [
-            FixedAxes(tuple(k for k in runtime if k >= 2))
-        ]
+        operands = [MatrixAxes((k,), t.shape) for k in runtime if k < 2 and (t := tensors[k]) is not None]
+        return [*operands, FixedAxes((len(op.inputs),))]
     labelled = _labelled(op)
     if labelled is None:
         return [FixedAxes(runtime)]
@@ -238,7 +238,8 @@ def _rank(op: Op) -> int:
 
 def _values(op: Op, slot: int) -> np.ndarray:
     tensor = op.inputs[slot]
-    assert tensor is not None and tensor.data is not None
+    assert tensor is not None
+    assert tensor.data is not None
     return tensor.data.reshape(-1)
 
 
@@ -273,7 +274,8 @@ def _renumbered(data: np.ndarray, place: dict[int, int]) -> np.ndarray:
 
 
 def _with_data(tensor: Tensor | None, change: Any, order: Perm) -> Tensor:
-    assert tensor is not None and tensor.data is not None
+    assert tensor is not None
+    assert tensor.data is not None
     data = change(tensor.data)
     if np.array_equal(data, tensor.data):
         return tensor

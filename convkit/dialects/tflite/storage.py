@@ -118,5 +118,3 @@ def stored(tensor: Tensor, perm: Perm, name: str | None = None) -> Tensor:
     if data is not None:
         data = np.ascontiguousarray(data.reshape(tensor.shape).transpose(perm))
     return Tensor(name or tensor.name, moved(tensor.shape, perm), tensor.dtype, data, quantization)
-
-
