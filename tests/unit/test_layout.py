@@ -150,7 +150,7 @@ def test_transposed_output_of_constants_and_duplicates() -> None:
     weights = g.emit("TRANSPOSE", [g.weights(1, 3, 8, 8), perm], (1, 8, 8, 3))
     y = g.binary("ADD", g.nhwc(x), weights)
     z = g.binary("ADD", g.nhwc(x), y)
-    result, stats = optimise(g.finish(z, g.nchw(z)))
+    _, stats = optimise(g.finish(z, g.nchw(z)))
     assert stats.transposes_after == 1
 
 
