@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from convkit.rewrite.pattern import Match, Pattern, build_pattern, match_at, root_types
+from convkit.rewrite.pattern import Match, Pattern, build_pattern, matches_at, root_types
 from convkit.rewrite.rewriter import Rewriter
 
 
@@ -76,14 +76,17 @@ class Rewrite(ABC):
         return root_types(self.compiled)
 
     def find(self, node: ir.Node) -> tuple[Match, Facts] | NoMatch:
-        """Match at `node` and check the side conditions."""
-        match = match_at(self.compiled, node)
-        if match is None:
-            return NoMatch("the pattern does not match", node)
-        if not self.shares_interior and (outside := _read_outside(match)) is not None:
-            return NoMatch("an inner value is also read elsewhere", outside)
-        facts = self.check(match)
-        return facts if isinstance(facts, NoMatch) else (match, facts)
+        """The first match at `node` whose side conditions hold, else why the first match fails."""
+        refusal: NoMatch | None = None
+        for match in matches_at(self.compiled, node):
+            if not self.shares_interior and (outside := _read_outside(match)) is not None:
+                facts: Facts | NoMatch = NoMatch("an inner value is also read elsewhere", outside)
+            else:
+                facts = self.check(match)
+            if not isinstance(facts, NoMatch):
+                return match, facts
+            refusal = refusal or facts
+        return refusal or NoMatch("the pattern does not match", node)
 
 
 def _read_outside(match: Match) -> ir.Value | None:

@@ -4,22 +4,23 @@
         return op.BatchNormalization(op.Conv(x, w), scale, bias, mean, var)
 
 Every parameter after `op` is a variable: it stands for any value, and for the same value wherever
-it is repeated. A parameter with the default None may be absent from the node. A number stands for a
-constant of one element that equals it in float32. The operands of commutative operators are tried
-in both orders. `op.any_of(p, q)` takes the first pattern that matches.
+it is repeated. A parameter with the default None may be absent from the node; `op.const(x)` is the
+variable bound to constants only. A number stands for a constant of one element that equals it in
+float32. The operands of commutative operators are tried in both orders. `op.any_of(p, q)` tries p, then
+q. A pattern can match in several ways: they are tried in order until the side conditions hold.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from convkit.ir.facts import scalar
+from convkit.ir.facts import is_constant, scalar
 
 _COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "And", "Or", "Xor", "Equal", "Sum"})
 
@@ -30,15 +31,17 @@ class Var:
 
     name: str
     optional: bool = False
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OpPattern:
-    """A node of one operator type; `name` binds the node, `domain` defaults to the standard's."""
+    """A node of one operator type with these inputs and attribute values; `name` binds the node."""
 
     op_type: str
     inputs: tuple[Pattern, ...]
     name: str | None = None
+    domain: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -56,10 +59,17 @@ class Ops:
     """Makes OpPatterns: `op.Conv(x, w, name="conv", group=1)`; keywords are attribute values."""
 
     def __getattr__(self, op_type: str) -> Callable[..., OpPattern]:
-        def make(*inputs: Pattern, name: str | None = None, **attributes: Any) -> OpPattern:
-            return OpPattern(op_type, inputs, name, attributes)
+        def make(
+            *inputs: Pattern, name: str | None = None, domain: str = "", **attributes: Any
+        ) -> OpPattern:
+            return OpPattern(op_type, inputs, name, domain, attributes)
 
         return make
+
+    @staticmethod
+    def const(variable: Var) -> Var:
+        """The variable, bound to a constant only."""
+        return replace(variable, constant=True)
 
     @staticmethod
     def any_of(*alternatives: Pattern) -> AnyOf:
@@ -116,11 +126,10 @@ class _State:
     nodes: tuple[ir.Node, ...]
 
 
-def match_at(pattern: Pattern, root: ir.Node) -> Match | None:
-    """The first match of `pattern` whose root is `root`."""
+def matches_at(pattern: Pattern, root: ir.Node) -> Iterator[Match]:
+    """Every way in which `pattern` matches with its root at `root`."""
     for state in _match_node(pattern, root, _State({}, {}, ())):
-        return Match(root, state.values, state.named, state.nodes)
-    return None
+        yield Match(root, state.values, state.named, tuple(dict.fromkeys(state.nodes)))
 
 
 def _match_node(pattern: Pattern, node: ir.Node, state: _State) -> Iterator[_State]:
@@ -128,7 +137,10 @@ def _match_node(pattern: Pattern, node: ir.Node, state: _State) -> Iterator[_Sta
         for alternative in pattern.alternatives:
             yield from _match_node(alternative, node, state)
         return
-    if not isinstance(pattern, OpPattern) or node.op_type != pattern.op_type or node.domain != "":
+    if not isinstance(pattern, OpPattern) or (node.domain, node.op_type) != (
+        pattern.domain,
+        pattern.op_type,
+    ):
         return
     for name, wanted in pattern.attributes.items():
         found = node.attributes.get(name)
@@ -157,7 +169,7 @@ def _match_inputs(
 
 def _match_value(pattern: Pattern, value: ir.Value | None, state: _State) -> Iterator[_State]:
     if isinstance(pattern, Var):
-        if value is None and not pattern.optional:
+        if (value is None and not pattern.optional) or (pattern.constant and not is_constant(value)):
             return
         if pattern.name not in state.values:
             yield _State({**state.values, pattern.name: value}, state.named, state.nodes)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from convkit.ir.canonical import CANONICAL
+from convkit.ir.emit import Results
 from convkit.ir.fold import fold_node
 from convkit.ir.infer import infer_node
 from convkit.ir.origin import Origin, set_origin
@@ -16,9 +18,9 @@ from convkit.ir.origin import Origin, set_origin
 class Rewriter:
     """Builds nodes before `anchor`: `rw.Conv(x, w, b, pads=[1, 1, 1, 1])` gives the output value.
 
-    Every node gets its types and shapes, a unique name, and `origin`. A node whose inputs are all
-    constants is evaluated on the spot. Several outputs: `rw.Split(x, outputs=2, axis=1)` gives a
-    list. None stands for an absent input.
+    Every node comes in normal form: with types and shapes, explicit attributes, a unique name and `origin`;
+    what is constant is evaluated on the spot and what does nothing is its input. Several outputs:
+    `rw.Split(x, sizes, outputs=2, axis=1)` gives a list. None stands for an absent input or attribute.
     """
 
     def __init__(self, graph: ir.Graph, anchor: ir.Node, origin: Origin, names: Names) -> None:
@@ -27,34 +29,45 @@ class Rewriter:
         self._origin = origin
         self._names = names
         self.added: list[ir.Node] = []
+        self.constants: list[ir.Value] = []
 
     def __getattr__(self, op_type: str) -> Callable[..., Any]:
         if op_type.startswith("_"):
             raise AttributeError(op_type)
 
-        def make(*inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Any:
-            values = self.op(op_type, inputs, attributes, outputs)
+        def make(*inputs: ir.Value | None, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+            values = self.ops(op_type, *inputs, outputs=outputs, domain=domain, **attributes)
             return values[0] if outputs == 1 else values
 
         return make
 
-    def op(
-        self,
-        op_type: str,
-        inputs: Sequence[ir.Value | None],
-        attributes: dict[str, Any] | None = None,
-        outputs: int = 1,
-        domain: str = "",
-    ) -> list[ir.Value]:
-        """Add one node; attributes are Python values, None leaves one out."""
-        kept = {k: v for k, v in (attributes or {}).items() if v is not None}
-        node = ir.node(op_type, inputs, kept, num_outputs=outputs, domain=domain)
-        infer_node(node)
-        folded = fold_node(node)
-        if folded is not None:
-            for index in range(len(node.inputs)):
-                node.replace_input_with(index, None)
-            return [self.const(array, op_type.lower()) for array in folded]
+    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> ir.Value:
+        """Add one node; its first output."""
+        return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]
+
+    def ops(
+        self, op_type: str, *inputs: ir.Value | None, outputs: int, domain: str = "", **attributes: Any
+    ) -> Results:
+        """Add one node; all its outputs. Attributes are Python values."""
+        kept = {k: v for k, v in attributes.items() if v is not None}
+        given = list(inputs)
+        while given and given[-1] is None:
+            given.pop()
+        node = ir.node(op_type, given, kept, num_outputs=outputs, domain=domain)
+        found: Results | None = None
+        try:
+            infer_node(node)
+            folded = fold_node(node)
+            if folded is not None:
+                found = [self.const(array, op_type.lower()) for array in folded]
+            elif domain == "" and op_type in CANONICAL:
+                found = CANONICAL[op_type](node, self)
+        except BaseException:
+            _detach(node)
+            raise
+        if found is not None:
+            _detach(node)
+            return found
         self._insert(node)
         return list(node.outputs)
 
@@ -78,14 +91,25 @@ class Rewriter:
         """A new constant; a sequence of ints becomes int64, of floats float32."""
         if not isinstance(array, (np.ndarray, np.generic)):
             array = np.asarray(array)
-            if array.dtype == np.float64:
-                array = array.astype(np.float32)
             if array.size == 0:
                 array = array.astype(np.int64)
+            elif array.dtype == np.float64:
+                array = array.astype(np.float32)
         name = self._names.fresh(f"{self._anchor.name or self._anchor.op_type}/{hint}")
         value = ir.val(name, const_value=ir.Tensor(np.asarray(array), name=name))
         self._graph.register_initializer(value)
+        self.constants.append(value)
         return value
+
+    def ints(self, values: Sequence[int]) -> ir.Value:
+        """A constant int64 vector."""
+        return self.const(np.array([*values], np.int64))
+
+
+def _detach(node: ir.Node) -> None:
+    """Let `node`, which never enters the graph, no longer count as a reader of its inputs."""
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
 
 
 class Names:
