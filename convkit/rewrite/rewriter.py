@@ -28,6 +28,7 @@ class Rewriter:
         self._anchor = anchor
         self._origin = origin
         self._names = names
+        self._base = origin.nodes[0] if origin.nodes else anchor.name or anchor.op_type
         self.added: list[ir.Node] = []
         self.constants: list[ir.Value] = []
 
@@ -79,8 +80,7 @@ class Rewriter:
         return node.outputs[0]
 
     def _insert(self, node: ir.Node) -> None:
-        base = self._anchor.name or self._anchor.op_type
-        node.name = self._names.fresh(f"{base}/{node.op_type}")
+        node.name = self._names.fresh(f"{self._base}/{node.op_type}")
         for index, value in enumerate(node.outputs):
             value.name = self._names.fresh(f"{node.name}:{index}")
         set_origin(node, self._origin)
@@ -95,7 +95,7 @@ class Rewriter:
                 array = array.astype(np.int64)
             elif array.dtype == np.float64:
                 array = array.astype(np.float32)
-        name = self._names.fresh(f"{self._anchor.name or self._anchor.op_type}/{hint}")
+        name = self._names.fresh(f"{self._base}/{hint}")
         value = ir.val(name, const_value=ir.Tensor(np.asarray(array), name=name))
         self._graph.register_initializer(value)
         self.constants.append(value)
