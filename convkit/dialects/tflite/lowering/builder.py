@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from convkit.diagnostics import ConvkitError, Diagnostic, Location
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.dialects.tflite.kernels import computed_in, max_rank, value_input
 from convkit.dialects.tflite.schema import type_name
 from convkit.ir.facts import dtype_of, shape_of
 from convkit.ir.origin import Origin, origin_of
@@ -119,7 +120,34 @@ class Builder:
         results: Sequence[tuple[Sequence[int], Any]],
         **options: Any,
     ) -> list[Tensor]:
-        """Append an operator with several outputs of the given shapes and dtypes."""
+        """Append an operator with several outputs of the given shapes and dtypes.
+
+        Where the kernel lacks the element type, it computes in a wider one that holds every value.
+        """
+        kept = list(inputs)
+        typed = kept[value_input(code)]
+        assert typed is not None
+        wide = computed_in(code, typed.dtype)
+        if wide is None:
+            raise UnsupportedError(f"the kernel of {code} does not take {typed.dtype}")
+        rank = max([t.rank for t in kept if t is not None] + [len(shape) for shape, _ in results])
+        if rank > max_rank(code):
+            raise UnsupportedError(f"the kernel of {code} does not take rank {rank}")
+        if wide != typed.dtype and code != "CAST":
+            narrow = typed.dtype
+            widened = [t if t is None or t.dtype != narrow else self.cast(t, wide) for t in kept]
+            outer = [(shape, wide if np.dtype(dtype) == narrow else dtype) for shape, dtype in results]
+            computed = self._append(code, widened, outer, options)
+            return [self.cast(t, dtype) for t, (_, dtype) in zip(computed, results, strict=True)]
+        return self._append(code, kept, results, options)
+
+    def _append(
+        self,
+        code: str,
+        inputs: list[Tensor | None],
+        results: Sequence[tuple[Sequence[int], Any]],
+        options: dict[str, Any],
+    ) -> list[Tensor]:
         outputs = []
         for shape, dtype in results:
             dtype = np.dtype(dtype)
@@ -129,7 +157,7 @@ class Builder:
                 raise UnsupportedError(f"TFLite has no element type {dtype}") from None
             name = self.name(f"{self._base}/{code.lower()}")
             outputs.append(Tensor(name, tuple(int(d) for d in shape), dtype))
-        self.ops.append(Op(code, list(inputs), outputs, options, self._origin))
+        self.ops.append(Op(code, inputs, outputs, options, self._origin))
         return outputs
 
     def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:

@@ -1,36 +1,188 @@
-"""Elementwise operators."""
+"""Elementwise arithmetic, comparisons, logic, selection and conversion."""
 
 from __future__ import annotations
 
+from functools import reduce
+
+import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, lowers
+from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.schema import type_name
+from convkit.ir.facts import attr, dtype_of, is_op
 
 _UNARY = {
-    "Relu": "RELU",
-    "Sigmoid": "LOGISTIC",
-    "Tanh": "TANH",
-    "Exp": "EXP",
-    "Log": "LOG",
-    "Sqrt": "SQRT",
-    "Neg": "NEG",
     "Abs": "ABS",
-    "Floor": "FLOOR",
     "Ceil": "CEIL",
-    "Sin": "SIN",
     "Cos": "COS",
+    "Exp": "EXP",
+    "Floor": "FLOOR",
+    "Log": "LOG",
+    "Neg": "NEG",
+    "Not": "LOGICAL_NOT",
+    "Round": "ROUND",
+    "Sigmoid": "LOGISTIC",
+    "Sign": "SIGN",
+    "Sin": "SIN",
+    "Sqrt": "SQRT",
+    "Tanh": "TANH",
 }
-_BINARY = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL", "Div": "DIV"}
+_BINARY = {
+    "Add": "ADD",
+    "Div": "DIV",
+    "Mul": "MUL",
+    "Sub": "SUB",
+}
+_LOGICAL = {"And": "LOGICAL_AND", "Or": "LOGICAL_OR", "Xor": "NOT_EQUAL"}
+_COMPARISON = {
+    "Equal": "EQUAL",
+    "Greater": "GREATER",
+    "GreaterOrEqual": "GREATER_EQUAL",
+    "Less": "LESS",
+    "LessOrEqual": "LESS_EQUAL",
+}
+_VARIADIC = {"Max": "MAXIMUM", "Mean": "ADD", "Min": "MINIMUM", "Sum": "ADD"}
 
 
 @lowers(*_UNARY)
 def unary(b: Builder, node: ir.Node) -> Tensor:
-    """y = f(x)."""
-    return b.unary(_UNARY[node.op_type], b.input(node))
+    """y = f(x); the integer kernels of a float function are the identity."""
+    x = b.input(node)
+    if node.op_type in ("Ceil", "Floor", "Round") and x.dtype.kind in "iu":
+        return x
+    return b.unary(_UNARY[node.op_type], x)
 
 
 @lowers(*_BINARY)
 def binary(b: Builder, node: ir.Node) -> Tensor:
-    """y = f(a, b) with broadcasting."""
+    """y = f(a, b) with broadcasting; integer DIV truncates in both worlds."""
     return b.binary(_BINARY[node.op_type], b.input(node, 0), b.input(node, 1))
+
+
+@lowers(*_COMPARISON, *_LOGICAL)
+def predicate(b: Builder, node: ir.Node) -> Tensor:
+    """A boolean of two operands, with broadcasting."""
+    code = (_COMPARISON | _LOGICAL)[node.op_type]
+    return b.binary(code, b.input(node, 0), b.input(node, 1), np.bool_)
+
+
+@lowers(*_VARIADIC)
+def variadic(b: Builder, node: ir.Node) -> Tensor:
+    """A fold of a binary operator over any number of operands."""
+    code = _VARIADIC[node.op_type]
+    operands = [b.tensor(v) for v in node.inputs if v is not None]
+    total = reduce(lambda x, y: b.binary(code, x, y), operands)
+    if node.op_type == "Mean" and len(operands) > 1:
+        return b.binary("MUL", total, b.scalar_like(total, 1 / len(operands)))
+    return total
+
+
+@lowers("Pow")
+def power(b: Builder, node: ir.Node) -> Tensor:
+    """x ** e in the type of x; the common exponents have cheaper operators."""
+    x, e = b.input(node, 0), b.input(node, 1)
+    exponent = float(e.data.reshape(-1)[0]) if e.data is not None and e.data.size == 1 else None
+    if x.dtype.kind == "f" and e.rank <= x.rank:
+        if exponent == 1:
+            return x
+        if exponent == 2:
+            return b.unary("SQUARE", x)
+        if exponent == 3:
+            return b.binary("MUL", b.unary("SQUARE", x), x)
+        if exponent == -1:
+            return b.binary("DIV", b.scalar_like(x, 1), x)
+    if x.dtype.kind in "iu" and (e.dtype.kind == "f" or e.data is None or e.data.min() < 0):
+        raise UnsupportedError("an integer base wants a constant, non-negative integer exponent")
+    return b.binary("POW", x, b.cast(e, x.dtype))
+
+
+@lowers("Mod")
+def modulo(b: Builder, node: ir.Node) -> Tensor:
+    """The remainder: of the sign of the divisor (fmod = 0) or of the dividend (fmod = 1)."""
+    x, y = b.input(node, 0), b.input(node, 1)
+    if not attr(node, "fmod", 0) or x.dtype.kind in "bu":
+        return b.binary("FLOOR_MOD", x, y)
+    magnitude = b.binary("FLOOR_MOD", b.unary("ABS", x), b.unary("ABS", y))
+    return b.binary("MUL", b.unary("SIGN", x), magnitude)
+
+
+@lowers("Reciprocal")
+def reciprocal(b: Builder, node: ir.Node) -> Tensor:
+    """1 / x; of a square root, RSQRT."""
+    x = b.input(node)
+    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if producer is not None and is_op(producer, "Sqrt"):
+        return b.unary("RSQRT", b.input(producer))
+    return b.binary("DIV", b.scalar_like(x, 1), x)
+
+
+@lowers("IsNaN")
+def is_nan(b: Builder, node: ir.Node) -> Tensor:
+    """Only NaN differs from itself."""
+    x = b.input(node)
+    return b.binary("NOT_EQUAL", x, x, np.bool_)
+
+
+@lowers("IsInf")
+def is_inf(b: Builder, node: ir.Node) -> Tensor:
+    """x is +inf, -inf or either, by the attributes."""
+    x = b.input(node)
+    positive, negative = attr(node, "detect_positive", 1), attr(node, "detect_negative", 1)
+    if positive and negative:
+        x = b.unary("ABS", x)
+    bound = np.inf if positive else -np.inf
+    if not positive and not negative:
+        bound = np.nan  # equal to nothing
+    return b.binary("EQUAL", x, b.scalar_like(x, bound), np.bool_)
+
+
+@lowers("Where")
+def where(b: Builder, node: ir.Node) -> Tensor:
+    """x where the condition holds, else y, with broadcasting."""
+    condition, x, y = (b.input(node, i) for i in range(3))
+    shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
+    return b.emit("SELECT_V2", [condition, x, y], shape, x.dtype)
+
+
+@lowers("BitwiseXor")
+def bitwise_xor(b: Builder, node: ir.Node) -> Tensor:
+    """Bits that differ."""
+    return b.binary("BITWISE_XOR", b.input(node, 0), b.input(node, 1))
+
+
+@lowers("BitwiseNot")
+def bitwise_not(b: Builder, node: ir.Node) -> Tensor:
+    """~x = -1 - x in two's complement; all ones minus x for an unsigned type."""
+    x = b.input(node)
+    ones = -1 if x.dtype.kind == "i" else np.iinfo(x.dtype).max
+    return b.binary("SUB", b.scalar_like(x, ones), x)
+
+
+@lowers("BitShift")
+def bit_shift(b: Builder, node: ir.Node) -> Tensor:
+    """A logical shift; to the left it is a product with a power of two."""
+    x, y = b.input(node, 0), b.input(node, 1)
+    if attr(node, "direction") == "RIGHT":
+        return b.binary("RIGHT_SHIFT", x, y)
+    if y.data is None:
+        raise UnsupportedError("a left shift wants a constant count")
+    return b.binary("MUL", x, b.const((1 << y.data.astype(np.uint64)).astype(x.dtype), hint="power"))
+
+
+@lowers("Cast", "CastLike")
+def cast(b: Builder, node: ir.Node) -> Tensor:
+    """x in another element type; TFLite converts as C++ does, which is what ONNX asks."""
+    x = b.input(node)
+    dtype = dtype_of(node.outputs[0])
+    try:
+        type_name(dtype.numpy())
+    except (KeyError, TypeError):
+        raise UnsupportedError(f"TFLite has no element type {dtype}") from None
+    return b.cast(x, dtype.numpy())
+
+
+@lowers("Identity", "Dropout")
+def identity(b: Builder, node: ir.Node) -> Tensor:
+    """Nothing."""
+    return b.input(node)
