@@ -1,0 +1,111 @@
+"""Conv and ConvTranspose in one to three dimensions."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.dialects.tflite.graph import Tensor
+from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.window import (
+    channels_first,
+    channels_last,
+    need_float32,
+    pad_for,
+    slice_to,
+    window_of,
+)
+from convkit.ir.facts import attr, shape_of
+
+
+def _operands(b: Builder, node: ir.Node, channels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, filter and bias (zeros if there is none: XNNPACK wants one); 1-D filters made 2-D."""
+    x, w, bias = b.inputs(node, 3)[:3]
+    need_float32(x, w, bias)
+    assert x is not None
+    assert w is not None
+    if w.rank == 3:
+        w = b.reshape(w, (*w.shape[:2], 1, w.shape[2]))
+    return x, w, bias or b.const(np.zeros(channels, np.float32), hint="bias")
+
+
+def _block_diagonal(b: Builder, w: Tensor, group: int, rows: int, columns: int) -> Tensor:
+    """The filter of a grouped convolution as that of a dense one, zero between the groups.
+
+    `rows` and `columns` are the axes of w's channels: the full ones and those of one group.
+    """
+    if group == 1:
+        return w
+    if w.data is None:
+        raise UnsupportedError("a grouped convolution of this kind needs a constant filter")
+    shape = list(w.shape)
+    shape[columns] *= group
+    dense = np.moveaxis(np.zeros(shape, w.dtype), (rows, columns), (0, 1))
+    packed = np.moveaxis(w.data, (rows, columns), (0, 1))
+    r, c = packed.shape[0] // group, packed.shape[1]
+    for g in range(group):
+        dense[g * r : (g + 1) * r, g * c : (g + 1) * c] = packed[g * r : (g + 1) * r]
+    return b.const(np.moveaxis(dense, (0, 1), (rows, columns)), hint="dense")
+
+
+@lowers("Conv")
+def conv(b: Builder, node: ir.Node) -> Tensor:
+    """CONV_2D, DEPTHWISE_CONV_2D when every input channel is its own group, or CONV_3D."""
+    shape = shape_of(node.outputs[0])
+    x, w, bias = _operands(b, node, shape[1])
+    group = attr(node, "group", 1)
+    window = window_of(node, tuple(w.shape[2:]) if x.rank > 3 else (w.shape[3],))
+    padded, padding = pad_for(b, channels_last(b, x), window)
+    options = window.options() | {"padding": padding}
+    if len(window.kernel) == 3:
+        code = "CONV_3D"
+        w = b.transpose(_block_diagonal(b, w, group, 0, 1), (2, 3, 4, 1, 0))
+    elif group == x.shape[1] > 1:
+        code = "DEPTHWISE_CONV_2D"
+        w = b.transpose(w, (1, 2, 3, 0))
+        options["depth_multiplier"] = shape[1] // group
+    else:
+        code = "CONV_2D"  # a filter of I = C / group channels makes it a grouped one
+        w = b.transpose(w, (0, 2, 3, 1))
+    y = b.emit(code, [padded, w, bias], (shape[0], *window.out, shape[1]), **options)
+    return channels_first(b, y, shape)
+
+
+def _spread(b: Builder, w: Tensor, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> Tensor:
+    """The filter w (I, O, spatial...) with zeros between its taps and behind them, of size `kernel`."""
+    if w.shape[2:] == kernel:
+        return w
+    if w.data is None:
+        raise UnsupportedError("a dilated transposed convolution needs a constant filter")
+    spread = np.zeros((*w.shape[:2], *kernel), w.dtype)
+    taps = tuple(slice(0, (k - 1) * d + 1, d) for k, d in zip(w.shape[2:], dilations))
+    spread[(slice(None), slice(None), *taps)] = w.data
+    return b.const(spread, hint="spread")
+
+
+@lowers("ConvTranspose")
+def conv_transpose(b: Builder, node: ir.Node) -> Tensor:
+    """TRANSPOSE_CONV or CONV_3D_TRANSPOSE; any padding but SAME cuts the full result by a SLICE."""
+    shape = shape_of(node.outputs[0])
+    x, w, bias = _operands(b, node, shape[1])
+    window = window_of(node, tuple(w.shape[2:]) if x.rank > 3 else (w.shape[3],))
+    full = [(n - 1) * s + e for n, s, e in zip(window.size, window.strides, window.extent)]
+    # Output beyond the full one (by output_padding) comes from zeros appended to the kernel.
+    missing = [max(o + p - f, 0) for o, p, f in zip(window.out, window.begin, full)]
+    kernel = tuple(e + m for e, m in zip(window.extent, missing))
+    full = [f + m for f, m in zip(full, missing)]
+    same = any(window.begin) and all(
+        o == n * s and k >= s and p == (k - s) // 2
+        for o, n, s, k, p in zip(window.out, window.size, window.strides, kernel, window.begin)
+    )
+    w = _block_diagonal(b, _spread(b, w, kernel, window.dilations), attr(node, "group", 1), 0, 1)
+    three = len(kernel) == 3
+    w = b.transpose(w, (2, 3, 4, 1, 0) if three else (1, 2, 3, 0))
+    sized = (shape[0], *(window.out if same else full), shape[1])
+    options = window.options(dilated=three) | {"padding": "SAME" if same else "VALID"}
+    if three:
+        options |= {f"dilation_{a}_factor": 1 for a in "dhw"}
+    inputs = [b.const(sized, np.int32, "output_shape"), w, channels_last(b, x), bias]
+    y = b.emit("CONV_3D_TRANSPOSE" if three else "TRANSPOSE_CONV", inputs, sized, x.dtype, **options)
+    y = slice_to(b, y, (0, *window.begin, 0), (shape[0], *window.out, shape[1]))
+    return channels_first(b, y, shape)

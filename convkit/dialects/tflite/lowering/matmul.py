@@ -1,0 +1,123 @@
+"""Gemm and MatMul."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.dialects.tflite.graph import Tensor
+from convkit.dialects.tflite.lowering.builder import Builder, lowers
+from convkit.dialects.tflite.lowering.window import need_float32
+from convkit.ir.facts import attr, shape_of
+
+
+def fully_connected(b: Builder, x: Tensor, w: np.ndarray, bias: np.ndarray | None = None) -> Tensor:
+    """x (..., K) times w (N, K) transposed, plus bias (N,); x of rank 2 to 4."""
+    units = w.shape[0]
+    filters = b.const(np.ascontiguousarray(w), hint="weights")
+    added = b.const(np.zeros(units, np.float32) if bias is None else bias, hint="bias")
+    return b.emit("FULLY_CONNECTED", [x, filters, added], (*x.shape[:-1], units), keep_num_dims=x.rank > 2)
+
+
+def _merged_batch(x: Sequence[int], y: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Two broadcastable batch shapes of equal rank with as few dimensions as the broadcast allows.
+
+    Neighbours merge where both operands have them, or one has them and the other is 1 in both.
+    """
+    merged: list[list[int]] = []
+    kind = None
+    for p, q in zip(x, y):
+        if p == q == 1:
+            continue
+        found = (p == 1, q == 1)
+        if merged and found == kind:
+            merged[-1] = [merged[-1][0] * p, merged[-1][1] * q]
+        else:
+            merged.append([p, q])
+        kind = found
+    return [p for p, _ in merged], [q for _, q in merged]
+
+
+def _tiled(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
+    """x repeated to a shape it broadcasts to."""
+    if x.shape == tuple(shape):
+        return x
+    if x.data is not None:
+        return b.const(np.broadcast_to(x.data, shape), hint="tiled")
+    times = [s // d for s, d in zip(shape, x.shape)]
+    return b.emit("TILE", [x, b.const(times, np.int32, "multiples")], shape)
+
+
+def batch_matmul(b: Builder, x: Tensor, y: Tensor, adj_x: bool = False, adj_y: bool = False) -> Tensor:
+    """Matrix product over the last two dimensions (each read transposed if adj), batch broadcast.
+
+    Operands have rank 2 or more; batch dimensions are merged so that no operator has rank above 4.
+    """
+    rank = max(x.rank, y.rank) - 2
+    batch_x = (1,) * (rank + 2 - x.rank) + x.shape[:-2]
+    batch_y = (1,) * (rank + 2 - y.rank) + y.shape[:-2]
+    batch = np.broadcast_shapes(batch_x, batch_y)
+    if rank > 2:
+        merged_x, merged_y = _merged_batch(batch_x, batch_y)
+        if len(merged_x) > 2:  # irregular broadcasting: repeat what is broadcast
+            x = _tiled(b, b.reshape(x, batch_x + x.shape[-2:]), batch + x.shape[-2:])
+            y = _tiled(b, b.reshape(y, batch_y + y.shape[-2:]), batch + y.shape[-2:])
+            merged_x = merged_y = [math.prod(batch)]
+        batch_x, batch_y = tuple(merged_x), tuple(merged_y)
+    x = b.reshape(x, batch_x + x.shape[-2:])
+    y = b.reshape(y, batch_y + y.shape[-2:])
+    rows, columns = x.shape[-1 if adj_x else -2], y.shape[-2 if adj_y else -1]
+    shape = (*np.broadcast_shapes(batch_x, batch_y), rows, columns)
+    z = b.emit("BATCH_MATMUL", [x, y], shape, adj_x=adj_x, adj_y=adj_y)
+    return b.reshape(z, (*batch, rows, columns))
+
+
+@lowers("MatMul")
+def matmul(b: Builder, node: ir.Node) -> Tensor:
+    """FULLY_CONNECTED for a constant matrix on the right, else BATCH_MATMUL."""
+    x, y = b.input(node, 0), b.input(node, 1)
+    need_float32(x, y)
+    shape = shape_of(node.outputs[0])
+    if x.rank == 1:
+        x = b.reshape(x, (1, x.shape[0]))
+    if y.rank == 1:
+        y = b.reshape(y, (y.shape[0], 1))
+    if y.data is not None and math.prod(y.shape[:-2]) == 1:
+        if x.rank > 4:
+            x = b.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+        return b.reshape(fully_connected(b, x, y.data.reshape(y.shape[-2:]).T), shape)
+    return b.reshape(batch_matmul(b, x, y), shape)
+
+
+@lowers("Gemm")
+def gemm(b: Builder, node: ir.Node) -> Tensor:
+    """alpha A' B' + beta C: FULLY_CONNECTED for a constant B, else BATCH_MATMUL; C is its bias or an ADD."""
+    x, y, c = b.inputs(node, 3)[:3]
+    need_float32(x, y, c)
+    assert x is not None
+    assert y is not None
+    alpha, beta = np.float32(attr(node, "alpha", 1.0)), np.float32(attr(node, "beta", 1.0))
+    adj_x, adj_y = bool(attr(node, "transA", 0)), bool(attr(node, "transB", 0))
+    if beta == 0:
+        c = None
+    if y.data is not None:
+        w = y.data if adj_y else y.data.T
+        bias = None
+        if (
+            c is not None
+            and c.data is not None
+            and c.shape in ((), (1,), w.shape[:1], (1, 1), (1, w.shape[0]))
+        ):
+            bias = np.broadcast_to(beta * c.data.reshape(-1), w.shape[:1])
+            c = None
+        x = b.transpose(x, (1, 0)) if adj_x else x
+        z = fully_connected(b, x, w if alpha == 1 else alpha * w, bias)
+    else:
+        z = batch_matmul(b, x, y, adj_x, adj_y)
+        z = z if alpha == 1 else b.binary("MUL", z, b.scalar_like(z, alpha))
+    if c is not None:
+        z = b.binary("ADD", z, c if beta == 1 else b.binary("MUL", c, b.scalar_like(c, beta)))
+    return z

@@ -1,0 +1,51 @@
+"""Poolings of every shape equal onnxruntime's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convkit.diagnostics import ConvkitError
+from tests.helpers import check_lowering, normal, one_node
+from tests.property.test_lower_conv import windows
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 2, 3]), st.booleans())
+def test_max_pool(data: st.DataObject, dims: int, ceil: bool) -> None:
+    window = data.draw(windows(dims))
+    x = normal(np.random.default_rng(0), 2, 3, *window.pop("size"))
+    check_lowering(one_node("MaxPool", {"x": x}, ceil_mode=int(ceil), **window), {"x": x})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 2, 3]), st.booleans(), st.booleans())
+def test_average_pool(data: st.DataObject, dims: int, ceil: bool, padded: bool) -> None:
+    window = data.draw(windows(dims))
+    x = normal(np.random.default_rng(0), 2, 3, *window.pop("size"))
+    model = one_node("AveragePool", {"x": x}, ceil_mode=int(ceil), count_include_pad=int(padded), **window)
+    check_lowering(model, {"x": x})
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2, 3]))
+def test_lp_pool(data: st.DataObject, dims: int, p: int) -> None:
+    window = data.draw(windows(dims, dilations=1))
+    x = normal(np.random.default_rng(0), 2, 3, *window.pop("size"))
+    check_lowering(one_node("LpPool", {"x": x}, p=p, **window), {"x": x})
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("op_type", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
+def test_global_pool(op_type: str, dims: int) -> None:
+    x = normal(np.random.default_rng(0), 2, 3, *(4, 5, 6)[:dims])
+    check_lowering(one_node(op_type, {"x": x}), {"x": x})
+
+
+def test_indices_are_refused() -> None:
+    x = normal(np.random.default_rng(0), 1, 2, 4, 4)
+    model = one_node("MaxPool", {"x": x}, outputs=("y", "i"), kernel_shape=[2, 2])
+    with pytest.raises(ConvkitError, match="indices of the maxima"):
+        check_lowering(model, {"x": x})
