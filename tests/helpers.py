@@ -25,7 +25,7 @@ def one_node(
     *,
     order: Sequence[str] = (),
     outputs: Sequence[str] = ("y",),
-    opset: int = 23,
+    opset: int = 22,
     **attributes: Any,
 ) -> onnx.ModelProto:
     """A model of one node: `inputs` are graph inputs, `constants` initializers.
@@ -44,7 +44,7 @@ def model_of(
     constants: Arrays,
     outputs: Sequence[str],
     *,
-    opset: int = 23,
+    opset: int = 22,
 ) -> onnx.ModelProto:
     """A model of these nodes with static shapes inferred."""
     graph = helper.make_graph(
@@ -84,7 +84,7 @@ def run_tflite(graph: Graph, inputs: Arrays, *, delegate: bool = True) -> list[n
     )
     interpreter.allocate_tensors()
     for detail, name in zip(interpreter.get_input_details(), graph.signature_inputs, strict=True):
-        interpreter.set_tensor(detail["index"], np.ascontiguousarray(inputs[name]))
+        interpreter.set_tensor(detail["index"], np.asarray(inputs[name], order="C"))
     interpreter.invoke()
     return [interpreter.get_tensor(detail["index"]).copy() for detail in interpreter.get_output_details()]
 
