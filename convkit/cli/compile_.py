@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convkit.cli.console import console, exits, progress
-from convkit.cli.files import output_folder, write_all
+from convkit.cli.files import Content, output_folder, write_all
 from convkit.cli.options import common, compiling, model_argument
 from convkit.diagnostics import ExitCode
+
+if TYPE_CHECKING:
+    from convkit.report import Report
 
 
 @click.command("compile")
@@ -21,7 +28,6 @@ from convkit.diagnostics import ExitCode
 @compiling
 @click.option(
     "--inputs",
-    "data",
     type=click.Path(path_type=Path),
     metavar="FILE.npz",
     help="Verify on these inputs, keyed by name, instead of random ones.",
@@ -33,31 +39,46 @@ from convkit.diagnostics import ExitCode
 @common
 @exits
 def command(
-    model: Path, target: str, output: Path | None, precision: str, io_layout: str, allow: str | None,
-    shapes: tuple[tuple[str, tuple[int, ...]], ...], oracle: bool, passes: tuple[Path, ...],
-    data: Path | None, no_verify: bool, print_after: tuple[str, ...], verify_each: bool, bisect: bool,
-    as_json: bool, quiet: bool, verbose: int, debug: bool,
-) -> ExitCode:  # fmt: skip
-    """Compile MODEL for a target: writes DIR/<stem>.tflite and DIR/report.json, after the artifact was
+    model: Path,
+    target: str,
+    output: Path | None,
+    inputs: Path | None,
+    no_verify: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    debug: bool,
+    **compiling: Any,
+) -> ExitCode:
+    """Compile MODEL for a target. Writes DIR/<stem>.tflite and DIR/report.json, after the artifact was
     run and its numbers compared with the model's."""
-    from convkit.compiler import CompileOptions, compile_model
+    from convkit.cli.options import compile_options
+    from convkit.compiler import compile_model
     from convkit.report import to_json
 
-    options = CompileOptions(
-        precision=precision, io_layout=io_layout, allow=allow, input_shapes=dict(shapes), oracle=oracle,
-        passes=passes, inputs=data, verify=not no_verify, print_after=print_after, verify_each=verify_each,
-        bisect=bisect,
-    )  # fmt: skip
+    options = compile_options(**compiling, inputs=inputs, verify=not no_verify)
     folder = output or Path(f"{model.stem}-{target}")
     with output_folder(folder):
-        with progress(not (quiet or as_json)) as step:
-            result = compile_model(model, target, options, progress=step)
-        report = result.report_as_written(folder, model.stem)
-        write_all(folder, {f"{model.stem}.tflite": result.artifact, "report.json": to_json(report).encode()})
+        with progress(not (quiet or as_json), f"compiling {model.name} for {target}"):
+            result = compile_model(model, target, options)
+        report = _with_artifacts(result.report, folder, {f"{model.stem}.tflite": result.artifact})
+        text = to_json(report)
+        write_all(folder, {f"{model.stem}.tflite": result.artifact, "report.json": text.encode()})
     if as_json:
-        click.echo(to_json(report), nl=False)
+        click.echo(text, nl=False)
     elif not quiet:
         from convkit.report.terminal import render
 
         render(report, console(), verbose)
     return ExitCode.OK
+
+
+def _with_artifacts(report: Report, folder: Path, contents: Mapping[str, Content]) -> Report:
+    """`report` with the files that are about to be written."""
+    from convkit.report import Artifact
+
+    entries = tuple(
+        Artifact(str(folder / name), len(content), hashlib.sha256(content).hexdigest())
+        for name, content in contents.items()
+    )
+    return replace(report, artifacts=entries)

@@ -114,10 +114,10 @@ def print_diagnostics(diagnostics: tuple[Diagnostic, ...], *, as_json: bool = Fa
 
 
 @contextmanager
-def progress(enabled: bool) -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being done now; silent unless stderr is a terminal."""
+def progress(enabled: bool, doing: str) -> Iterator[None]:
+    """Show what is being done; silent unless stderr is a terminal."""
     if not enabled or not sys.stderr.isatty():
-        yield lambda step: None
+        yield
         return
-    with console(stderr=True).status("…") as status:
-        yield lambda step: status.update(f"{step} …")
+    with console(stderr=True).status(f"{doing} …"):
+        yield

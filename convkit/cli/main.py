@@ -63,7 +63,3 @@ def main() -> None:
     Exit codes: 0 fine; 1 a check found something; 2 the model or the call is wrong; 3 a toolchain is
     missing or failed.
     """
-
-
-if __name__ == "__main__":
-    main()

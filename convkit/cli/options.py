@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from convkit.compiler import CompileOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -39,6 +42,26 @@ def compiling(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_COMPILING):
         function = option(function)
     return function
+
+
+def compile_options(
+    *,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    allow: str | None,
+    passes: tuple[Path, ...],
+    **others: Any,
+) -> CompileOptions:
+    """The options of `compiling` (and others of CompileOptions by name) as the driver takes them."""
+    from convkit.compiler import CompileOptions
+    from convkit.passes import load_passes
+    from convkit.rewrite import Exactness
+
+    return CompileOptions(
+        input_shapes=dict(shapes),
+        allow=Exactness[allow.upper()] if allow else Exactness.REASSOCIATED,
+        passes=tuple(found for path in passes for found in load_passes(path)),
+        **others,
+    )
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -272,3 +273,29 @@ def _findings(report: Report, console: Console) -> None:
         style = styles.get(finding.severity, "yellow")
         code, message = escape(finding.code), escape(finding.message)
         console.print(f"[{style}]{finding.severity}[/] [dim]{code}[/] {message}")
+
+
+def render_many(reports: Sequence[Report], console: Console) -> None:
+    """One line per target: its verdict and how much of the model its accelerator takes."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("Target", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    table.add_column("Operators", justify="right", no_wrap=True)
+    table.add_column("MACs", justify="right", no_wrap=True)
+    table.add_column("Left on the CPU", overflow="fold")
+    for report in reports:
+        mark, style = _STYLE[report.verdict]
+        left = report.left_behind
+        macs = share(report.total_macs - sum(op.macs for op in left), report.total_macs)
+        codes = Counter(op.op for op in left)
+        rest = ", ".join(f"{code} ×{number}" if number > 1 else code for code, number in codes.most_common())
+        table.add_row(
+            escape(report.target.name),
+            f"[{style}]{mark} {report.verdict.value}[/]",
+            f"{len(report.ops) - len(left):,}/{len(report.ops):,}",
+            macs if report.total_macs else "[dim]-[/]",
+            escape(rest),
+        )
+    console.print()
+    console.print(table)
+    console.print()

@@ -1,0 +1,5 @@
+"""`python -m convkit` is the command `convkit`."""
+
+from convkit.cli.main import main
+
+main()
