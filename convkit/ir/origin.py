@@ -53,17 +53,21 @@ def merge_origins(nodes: Iterable[ir.Node]) -> Origin:
 
 
 def annotate_origins(model: ir.Model) -> None:
-    """Give every node of `model` that has none the origin it was imported with."""
+    """Give every node of `model` that has none the origin it was imported with.
+
+    A node without a name is called after its first output, which every ONNX file has.
+    """
     for graph in (model.graph, *(f.graph for f in model.functions.values())):
-        for index, node in enumerate(graph.all_nodes()):
+        for node in graph.all_nodes():
             if _KEY not in node.meta:
-                set_origin(node, _imported(node, index))
+                set_origin(node, _imported(node))
 
 
-def _imported(node: ir.Node, index: int) -> Origin:
+def _imported(node: ir.Node) -> Origin:
     props = node.metadata_props
-    name = node.name or f"{node.op_type}_{index}"
-    return Origin((name,), _modules(props), _sources(props.get("pkg.torch.onnx.stack_trace", "")))
+    if not node.name:
+        node.name = next((v.name for v in node.outputs if v.name), node.op_type)
+    return Origin((node.name,), _modules(props), _sources(props.get("pkg.torch.onnx.stack_trace", "")))
 
 
 def _modules(props: dict[str, str]) -> tuple[str, ...]:

@@ -1,0 +1,71 @@
+"""Every real model comes to normal form and computes the same, or is refused by name."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from convkit.diagnostics import ConvkitError
+from convkit.frontends.onnx import load_onnx
+from convkit.ir.normal import normalize
+from tests.conftest import shared_folder
+
+MODELS = shared_folder() / "models"
+FILES = sorted((MODELS / "onnx").glob("*.onnx"))
+
+REFUSED = {
+    "TFC_2W2A_qonnx.onnx": "Quant of domain onnx.brevitas",
+    "tiny-random-gpt2_past.onnx": "Attention of domain com.microsoft",
+    "silero_vad.onnx": "its condition depends on the model's inputs",
+}
+
+
+def seen_shapes(file: str) -> dict[str, list[int]]:
+    """Input shapes with which the index says the model was seen running."""
+    with open(MODELS / "INDEX.tsv", newline="") as index:
+        for row in csv.DictReader(index, delimiter="\t"):
+            if row["file"] == f"onnx/{file}":
+                said = row["seen running"].split("->")[0]
+                found = re.finditer(r"([^\s;\[\]]+)\[([\d, ]*)\]", said)
+                return {m[1]: [int(d) for d in m[2].split(",") if d.strip()] for m in found}
+    return {}
+
+
+def run(model: bytes, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The model's outputs, with no graph optimisation of the runtime's own."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+    return session.run(None, feed)
+
+
+@pytest.mark.skipif(not FILES, reason="no corpus of real models (set CONVKIT_SHARED)")
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_normal_form_computes_the_same(path: Path) -> None:
+    if path.name in REFUSED:
+        with pytest.raises(ConvkitError, match=REFUSED[path.name]):
+            normalize(load_onnx(path, seen_shapes(path.name)))
+        return
+    model = load_onnx(path, seen_shapes(path.name))
+    normalize(model)
+    random = np.random.default_rng(0)
+    feed = {}
+    for value in model.graph.inputs:
+        assert value.dtype is not None
+        feed[value.name] = random.standard_normal([int(d) for d in value.shape]).astype(value.dtype.numpy())
+    expected = run(path.read_bytes(), feed)
+    found = run(ir.to_proto(model).SerializeToString(), feed)
+    for want, got in zip(expected, found, strict=True):
+        assert got.dtype == want.dtype
+        assert got.shape == want.shape
+        scale = float(np.abs(want).max()) or 1.0
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * scale)
