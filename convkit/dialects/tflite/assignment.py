@@ -19,6 +19,7 @@ from typing import Literal
 from convkit.dialects.tflite.axes import Axes, Mode, axes_of, slot_tensors
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.mincut import INFINITE, FlowNetwork
+from convkit.dialects.tflite.movement import is_runtime_transpose, transposition
 from convkit.dialects.tflite.storage import Form, Perm, compose, form, identity, inverse
 
 IoLayout = Literal["keep", "nhwc"]
@@ -250,22 +251,3 @@ class Region:
                 # A form that some leave and others come to is taken to be needed in any case.
                 if wish not in certain and (wish in leaving) != (wish in coming):
                     yield leaving.get(wish, []), coming.get(wish, []), weight
-
-
-def is_runtime_transpose(op: Op) -> bool:
-    """Whether `op` is a TRANSPOSE by a constant of a value known only at run time."""
-    if op.code != "TRANSPOSE":
-        return False
-    source, perm = op.inputs
-    quantization = op.output.quantization
-    plain = quantization is None or quantization.scale.size <= 1
-    return source is not None and not source.is_constant and perm is not None and perm.is_constant and plain
-
-
-def transposition(op: Op) -> tuple[Tensor, Perm]:
-    """What a runtime TRANSPOSE reads, and its permutation."""
-    source, perm = op.inputs
-    assert source is not None
-    assert perm is not None
-    assert perm.data is not None
-    return source, tuple(int(axis) for axis in perm.data.reshape(-1))

@@ -14,11 +14,10 @@ from convkit.dialects.tflite.assignment import (
     IoLayout,
     LayoutProblem,
     Node,
-    is_runtime_transpose,
-    transposition,
 )
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.materialize import fold_constant_transposes, materialize
+from convkit.dialects.tflite.movement import is_runtime_transpose, transposition
 from convkit.dialects.tflite.storage import identity, wide_axes
 
 

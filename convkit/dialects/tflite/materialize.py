@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from convkit.dialects.tflite.assignment import LayoutProblem, Node, is_runtime_transpose, transposition
+from convkit.dialects.tflite.assignment import LayoutProblem, Node
 from convkit.dialects.tflite.axes import (
     LabelledAxes,
     MatrixAxes,
@@ -16,6 +14,7 @@ from convkit.dialects.tflite.axes import (
     reordered,
 )
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
 from convkit.dialects.tflite.storage import Form, Perm, Shape, compose, form, identity, stored
 from convkit.ir.origin import Origin
 
@@ -44,20 +43,6 @@ def fold_constant_transposes(graph: Graph) -> Graph:
 
 def _constant(tensor: Tensor | None) -> bool:
     return tensor is not None and tensor.is_constant
-
-
-def transpose_op(source: Tensor, perm: Perm, target: Tensor, origin: Origin) -> Op:
-    """`target` = `source` with its axes in the order `perm`."""
-    order = np.asarray(perm, np.int32)
-    constant = Tensor(f"{target.name}_perm", order.shape, order.dtype, order)
-    return Op("TRANSPOSE", [source, constant], [target], {}, origin)
-
-
-def reshape_op(source: Tensor, target: Tensor, origin: Origin) -> Op:
-    """`target` = `source` in the shape of `target`."""
-    shape = np.asarray(target.shape, np.int32)
-    constant = Tensor(f"{target.name}_shape", shape.shape, shape.dtype, shape)
-    return Op("RESHAPE", [source, constant], [target], {"new_shape": list(target.shape)}, origin)
 
 
 class _Writer:
