@@ -8,12 +8,13 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 DEMO    ?= build/demo
 
-.PHONY: help env demo test lint types unit bench docs clean
+.PHONY: help env demo test lint types unit peers bench docs clean
 help:
 	@echo "make env    make $(VENV) and install convkit with the extras the tests use"
 	@echo "make demo   build a small super-resolution UNet, compile it for mali-gpu, show the report"
 	@echo "make test   lint, import law, types and all tests"
-	@echo "make bench  measure against peers and write docs/benchmarks.md"
+	@echo "make peers  make an environment with the converters that bench compares with"
+	@echo "make bench  measure (against the peers, where made) and write docs/benchmarks.md"
 	@echo "make docs   write the generated pages of docs/"
 	@echo "make clean  remove what make made"
 
@@ -44,6 +45,17 @@ types: env
 unit: env
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
+PEERS := .venv-peers
+
+peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: constraints.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt onnx onnxruntime ai-edge-litert \
+	  onnx-graphsurgeon psutil sng4onnx sne4onnx tensorflow-cpu tf2onnx onnx2tf
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt --no-deps tf_keras
+	@touch $@
+
 bench: env
 	$(BIN)/python -m bench
 
@@ -51,4 +63,4 @@ docs: env
 	$(BIN)/python -m bench.docs
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
