@@ -66,6 +66,8 @@ class Value:
     tensor: Tensor
     aliases: list[tuple[Tensor, Perm]] = field(default_factory=list)
     uses: list[tuple[Node, int]] = field(default_factory=list)
+    weight: int = 0
+    """What one more order of it costs."""
 
     def forms(self) -> dict[Form, Perm]:
         """The forms it is wanted in now, each with one order that has it."""
@@ -90,9 +92,13 @@ class LayoutProblem:
             self._add_operator(op)
         self.outputs = [self._interface(t, io_layout) for t in graph.outputs]
         for node in self.nodes:
-            for slot, value in enumerate(node.values):
-                if value != _NO_VALUE:
-                    self.values[value].uses.append((node, slot))
+            for slot, index in enumerate(node.values):
+                if index != _NO_VALUE:
+                    self.values[index].uses.append((node, slot))
+        for value in self.values:
+            # All else equal, it is the interface that is transposed and not what is inside.
+            inside = all(node.op is not None for node, _ in value.uses)
+            value.weight = value.tensor.nbytes * _BYTE + inside
 
     def place(self, tensor: Tensor) -> tuple[int, Perm]:
         """The value that `tensor` holds and which of its axes each axis of `tensor` is."""
@@ -165,7 +171,7 @@ class LayoutProblem:
         value = self.values[index]
         forms = value.forms()
         wide = {axes for axes, _ in forms}
-        return (len(wide) - 1) * value.tensor.nbytes * _BYTE + len(forms) - 1
+        return (len(wide) - 1) * value.weight + len(forms) - 1
 
 
 class Region:
@@ -233,7 +239,7 @@ class Region:
         """For each form of a value whose need is open: who would leave it or come to it, and its weight."""
         value = self._problem.values[index]
         shape = value.tensor.shape
-        for level, weight in ((0, value.tensor.nbytes * _BYTE), (1, 1)):
+        for level, weight in ((0, value.weight), (1, 1)):
             leaving: dict[object, list[Node]] = {}
             coming: dict[object, list[Node]] = {}
             certain: set[object] = set()
