@@ -55,7 +55,12 @@ def model_of(
         [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    if any(not value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        found = run_onnx(model, inputs)  # an operator without shape inference
+        del model.graph.output[:]
+        model.graph.output.extend(_info(name, np.asarray(y)) for name, y in zip(outputs, found, strict=True))
+    return model
 
 
 def _info(name: str, array: np.ndarray) -> onnx.ValueInfoProto:

@@ -41,7 +41,7 @@ def _merged_batch(x: Sequence[int], y: Sequence[int]) -> tuple[list[int], list[i
     return [p for p, _ in merged], [q for _, q in merged]
 
 
-def _tiled(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
+def tiled(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
     """x repeated to a shape it broadcasts to."""
     if x.shape == tuple(shape):
         return x
@@ -63,8 +63,8 @@ def batch_matmul(b: Builder, x: Tensor, y: Tensor, adj_x: bool = False, adj_y: b
     if rank > 2:
         merged_x, merged_y = _merged_batch(batch_x, batch_y)
         if len(merged_x) > 2:  # irregular broadcasting: repeat what is broadcast
-            x = _tiled(b, b.reshape(x, batch_x + x.shape[-2:]), batch + x.shape[-2:])
-            y = _tiled(b, b.reshape(y, batch_y + y.shape[-2:]), batch + y.shape[-2:])
+            x = tiled(b, b.reshape(x, batch_x + x.shape[-2:]), batch + x.shape[-2:])
+            y = tiled(b, b.reshape(y, batch_y + y.shape[-2:]), batch + y.shape[-2:])
             merged_x = merged_y = [math.prod(batch)]
         batch_x, batch_y = tuple(merged_x), tuple(merged_y)
     x = b.reshape(x, batch_x + x.shape[-2:])
@@ -117,7 +117,7 @@ def gemm(b: Builder, node: ir.Node) -> Tensor:
         z = fully_connected(b, x, w if alpha == 1 else alpha * w, bias)
     else:
         z = batch_matmul(b, x, y, adj_x, adj_y)
-        z = z if alpha == 1 else b.binary("MUL", z, b.scalar_like(z, alpha))
+        z = z if alpha == 1 else b.binary("MUL", z, b.const(alpha))
     if c is not None:
-        z = b.binary("ADD", z, c if beta == 1 else b.binary("MUL", c, b.scalar_like(c, beta)))
+        z = b.binary("ADD", z, c if beta == 1 else b.binary("MUL", c, b.const(beta)))
     return z

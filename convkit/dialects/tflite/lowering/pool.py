@@ -111,7 +111,7 @@ def _counts(window: Window, axis: int, padded: bool) -> np.ndarray:
     taps = first + np.arange(window.kernel[axis]) * window.dilations[axis]
     low = -window.begin[axis] if padded else 0
     high = window.size[axis] + (window.end[axis] if padded else 0)
-    return np.sum((taps >= low) & (taps < high), axis=1)
+    return np.asarray(np.sum((taps >= low) & (taps < high), axis=1))
 
 
 def _average(b: Builder, x: Tensor, window: Window, padded: bool) -> Tensor:
