@@ -59,9 +59,7 @@ class Ops:
     """Makes OpPatterns: `op.Conv(x, w, name="conv", group=1)`; keywords are attribute values."""
 
     def __getattr__(self, op_type: str) -> Callable[..., OpPattern]:
-        def make(
-            *inputs: Pattern, name: str | None = None, domain: str = "", **attributes: Any
-        ) -> OpPattern:
+        def make(*inputs: Pattern, name: str | None = None, domain: str = "", **attributes: Any) -> OpPattern:
             return OpPattern(op_type, inputs, name, domain, attributes)
 
         return make
