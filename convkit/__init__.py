@@ -19,18 +19,24 @@ _HOME = {
     "ConvkitError": "convkit.diagnostics",
     "Diagnostic": "convkit.diagnostics",
     "Report": "convkit.report",
+    "Rewrite": "convkit.rewrite",
+    "graphsurgeon_pass": "convkit.passes.graphsurgeon",
 }
 
 __all__ = [
     "ConvkitError",
     "Diagnostic",
     "Report",
+    "Rewrite",
     "__version__",
+    "graphsurgeon_pass",
 ]
 
 if TYPE_CHECKING:
     from convkit.diagnostics import ConvkitError, Diagnostic
+    from convkit.passes.graphsurgeon import graphsurgeon_pass
     from convkit.report import Report
+    from convkit.rewrite import Rewrite
 
 
 def __getattr__(name: str) -> Any:

@@ -48,18 +48,18 @@ def compile_options(
     *,
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
     allow: str | None,
-    passes: tuple[Path, ...],
+    passes: tuple[str, ...],
     **others: Any,
 ) -> CompileOptions:
     """The options of `compiling` (and others of CompileOptions by name) as the driver takes them."""
     from convkit.compiler import CompileOptions
-    from convkit.passes import load_passes
+    from convkit.passes.custom import load_passes
     from convkit.rewrite import Exactness
 
     return CompileOptions(
         input_shapes=dict(shapes),
         allow=Exactness[allow.upper()] if allow else Exactness.REASSOCIATED,
-        passes=tuple(found for path in passes for found in load_passes(path)),
+        passes=tuple(found for source in passes for found in load_passes(source)),
         **others,
     )
 
@@ -90,8 +90,8 @@ _COMPILING: list[Decorator] = [
     ),
     click.option("--oracle", is_flag=True, help="Ask the vendor's own delegate or compiler too."),
     click.option(
-        "--passes", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True,
-        help="A Python file with your own rewrites and passes. Repeatable.",
+        "--passes", metavar="FILE.py", multiple=True,
+        help="Your own rewrites and passes: a file, or an installed entry point. Repeatable.",
     ),
 ]  # fmt: skip
 
