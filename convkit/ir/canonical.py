@@ -254,7 +254,8 @@ _REDUCE_IS_IDENTITY = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Red
 def _conv(node: ir.Node, emit: Emit) -> Results | None:
     """Conv and the pools: explicit kernel_shape, strides, dilations, pads (begins, then ends), group."""
     spatial = shape_of(data(node))[2:]
-    kernel = attr(node, "kernel_shape") or shape_of(data(node, 1))[2:]
+    weight = 3 if node.op_type == "QLinearConv" else 1
+    kernel = attr(node, "kernel_shape") or shape_of(data(node, weight))[2:]
     strides = attr(node, "strides") or (1,) * len(spatial)
     dilations = attr(node, "dilations") or (1,) * len(spatial)
     pads = attr(node, "pads") or (0,) * (2 * len(spatial))
@@ -287,8 +288,13 @@ def _conv_transpose(node: ir.Node, emit: Emit) -> Results | None:
             s * (n - 1) + a + (k - 1) * d + 1 - o
             for s, n, a, k, d, o in zip(strides, spatial, extra, kernel, dilations, out, strict=True)
         ]
-        extra = tuple(a + max(-t, 0) for a, t in zip(extra, total, strict=True))
-        pads = _spread([max(t, 0) for t in total], mode != "SAME_UPPER")
+        if min(total) < 0:
+            raise error(
+                "bad-attribute",
+                f"{node.op_type} cannot reach an output of {out} from {spatial}",
+                location=Location(node=node.name),
+            )
+        pads = _spread(total, mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0,) * (2 * len(spatial))
     _set_window(node, kernel, strides, dilations, pads)
@@ -305,10 +311,10 @@ def _spread(total: Sequence[int], more_at_end: bool) -> tuple[int, ...]:
 def _set_window(node: ir.Node, *window: Sequence[int]) -> None:
     for name, value in zip(("kernel_shape", "strides", "dilations", "pads"), window, strict=True):
         set_attr(node, name, tuple(int(v) for v in value))
-    if node.op_type in ("Conv", "ConvTranspose"):
-        set_attr(node, "group", attr(node, "group", 1))
-    elif "LpPool" not in node.op_type:
+    if node.op_type.endswith("Pool"):
         set_attr(node, "ceil_mode", attr(node, "ceil_mode", 0))
+    else:
+        set_attr(node, "group", attr(node, "group", 1))
     drop_attrs(node, "auto_pad")
 
 
@@ -326,8 +332,12 @@ def _resize(node: ir.Node, emit: Emit) -> Results | None:
             if value is not None:
                 neutral[[a % rank for a in axes]] = value
                 node.replace_input_with(i, emit.const(neutral))
-        if input_at(node, 1) is None:
-            drop_attrs(node, "axes")
+        roi = constant(input_at(node, 1))
+        if roi is not None:
+            whole = np.repeat(np.array([0, 1], roi.dtype), rank)
+            whole[[*(a % rank for a in axes), *(rank + a % rank for a in axes)]] = roi
+            node.replace_input_with(1, emit.const(whole))
+        drop_attrs(node, "axes")
     scales = constant(input_at(node, 2))
     if (
         scales is not None
@@ -370,6 +380,8 @@ CANONICAL: dict[str, Canonical] = {
     "Expand": _expand,
     "Split": _split,
     "Conv": _conv,
+    "ConvInteger": _conv,
+    "QLinearConv": _conv,
     "ConvTranspose": _conv_transpose,
     "MaxPool": _conv,
     "AveragePool": _conv,

@@ -307,7 +307,7 @@ def _run(node: ir.Node, arrays: list[Array]) -> list[Array] | None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-        return list(session.run(None, {name: np.ascontiguousarray(a) for name, _, a in present}))
+        return list(session.run(None, {name: np.array(a, order="C", copy=None) for name, _, a in present}))
     except (RuntimeError, *_ort_errors()):
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import onnx
+import onnx.checker
 import onnx.defs
 import onnx.shape_inference
 import onnx_ir as ir
@@ -12,11 +13,14 @@ import onnx_ir as ir
 from convkit.diagnostics import Location, error
 from convkit.ir.facts import constant, is_constant
 
-NORMAL_OPSET = 26
+NORMAL_OPSET = 24
 """The one opset of the normal form: the newest that the installed onnxruntime runs (see docs/rationale)."""
 
 # A constant input of at most this many elements can be a shape, axes or scales; larger ones are data.
 _SMALL = 1024
+
+# Operators without an inference function of their own in ONNX.
+_LIKE_FIRST_INPUT = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
 
 @cache
@@ -42,6 +46,9 @@ def infer_node(node: ir.Node) -> None:
         raise error(
             "unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=_at(node)
         )
+    if node.op_type in _LIKE_FIRST_INPUT and node.inputs[0] is not None:
+        node.outputs[0].type, node.outputs[0].shape = node.inputs[0].type, node.inputs[0].shape
+        return
     types = _infer(node, schema)
     for i, output in enumerate(node.outputs):
         _assign(output, types.get(f"o{i}"), node)
@@ -94,7 +101,7 @@ def _infer(node: ir.Node, schema: onnx.defs.OpSchema) -> dict[str, onnx.TypeProt
     imports = [onnx.OperatorSetIdProto(domain=node.domain, version=NORMAL_OPSET)]
     try:
         return onnx.shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=imports)
-    except (onnx.shape_inference.InferenceError, RuntimeError) as e:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as e:
         reason = str(e).strip().splitlines()[-1]
         raise error(
             "shape-inference",

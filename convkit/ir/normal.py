@@ -19,7 +19,7 @@ from convkit.ir.facts import is_constant
 from convkit.ir.fold import fold_node
 from convkit.ir.infer import NORMAL_OPSET, infer_node, schema_of
 from convkit.ir.opset import upgrade_node
-from convkit.ir.origin import annotate_origins, origin_of, set_origin
+from convkit.ir.origin import Origin, annotate_origins, origin_of, set_origin
 
 _POOLED = 64
 """Constants of at most this many bytes are shared by equal value."""
@@ -57,6 +57,7 @@ class _Sweep:
         self.cursor: ir.Node | None = None
         self.pool: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self.constants = 0
+        self.stands_for: dict[ir.Value, ir.Value] = {}
 
     def run(self, version: int) -> None:
         for value in self.graph.initializers.values():
@@ -73,7 +74,7 @@ class _Sweep:
             return node.outputs
         for old, new in zip(node.outputs, found, strict=False):
             if old is not new:
-                old.replace_all_uses_with(new, replace_graph_outputs=True)
+                self.substitute(old, new)
         for i in range(len(node.inputs)):
             node.replace_input_with(i, None)
         self.graph.remove(node)
@@ -130,12 +131,16 @@ class _Sweep:
     def ints(self, values: Sequence[int]) -> ir.Value:
         return self.const(np.array([*values], np.int64))
 
-    def adopt(self, value: ir.Value) -> None:
-        """Take over the initializer of an inner graph."""
-        assert value.const_value is not None
-        _type_constant(value)
-        taken = self.const(value.const_value.numpy())
-        value.replace_all_uses_with(taken, replace_graph_outputs=True)
+    def substitute(self, old: ir.Value, new: ir.Value) -> None:
+        """Let `new` stand for `old` everywhere."""
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        self.stands_for[old] = new
+
+    def current(self, value: ir.Value) -> ir.Value:
+        """What stands for `value` by now."""
+        while value in self.stands_for:
+            value = self.stands_for[value]
+        return value
 
 
 def constant_value(name: str, array: np.ndarray) -> ir.Value:
@@ -205,6 +210,7 @@ def _settle_outputs(graph: ir.Graph, names: Sequence[str | None]) -> None:
         if value.is_graph_input() or is_constant(value) or id(value) in seen:
             node = ir.Node("", "Identity", [value], name=f"output_{i}")
             graph.append(node)
+            set_origin(node, Origin(nodes=(name,) if name else ()))
             node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
             graph.outputs[i] = value = node.outputs[0]
         seen.add(id(value))

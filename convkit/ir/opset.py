@@ -10,16 +10,17 @@ from collections.abc import Callable
 from math import prod
 
 import numpy as np
+import onnx
+import onnx.helper
 import onnx_ir as ir
 
 from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.canonical import data, drop_attrs, set_attr
 from convkit.ir.emit import Emit, Results
-from convkit.ir.facts import attr, constant, dtype_of, input_at, ints, rank_of, shape_of
+from convkit.ir.facts import attr, constant, dtype_of, input_at, shape_of
 from convkit.ir.infer import NORMAL_OPSET, op_name, schema_of
 
 Upgrade = Callable[[ir.Node, int, Emit], Results | None]
-OLDEST_OPSET = 5
 
 
 def upgrade_node(node: ir.Node, version: int, emit: Emit) -> Results | None:
@@ -38,18 +39,29 @@ def upgrade_node(node: ir.Node, version: int, emit: Emit) -> Results | None:
             result = upgrade(node, version, emit)
             if result is not None:
                 return result
-    drop_attrs(node, "consumed_inputs")
     return None
 
 
 def _require_unchanged(node: ir.Node, version: int) -> None:
-    schema = schema_of(node.op_type, version)
-    if schema is None or schema.since_version <= NORMAL_OPSET or node.op_type in _ONLY_WIDENED:
+    """Later opsets mostly widen types; attributes they add may stand at their defaults only."""
+    newer, normal = schema_of(node.op_type, version), schema_of(node.op_type)
+    if newer is None or newer.since_version <= NORMAL_OPSET:
         return
-    raise refused(node, f"{op_name(node)} of opset {schema.since_version} is newer than opset {NORMAL_OPSET}")
+    if normal is None:
+        raise refused(
+            node, f"{op_name(node)} is new in opset {newer.since_version}; convkit knows {NORMAL_OPSET}"
+        )
+    for name in [n for n in node.attributes if n not in normal.attributes]:
+        if attr(node, name) != _plain(newer.attributes[name].default_value):
+            raise refused(node, f"attribute {name} of {op_name(node)} is newer than opset {NORMAL_OPSET}")
+        drop_attrs(node, name)
+    if len(node.inputs) > normal.max_input:
+        raise refused(node, f"{op_name(node)} has an input that is newer than opset {NORMAL_OPSET}")
 
 
-_ONLY_WIDENED: frozenset[str] = frozenset()
+def _plain(default: onnx.AttributeProto) -> object:
+    value = onnx.helper.get_attribute_value(default) if default.name else None
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def refused(node: ir.Node, why: str, help: str | None = None) -> ConvkitError:
@@ -102,8 +114,8 @@ def _pad(node: ir.Node, version: int, emit: Emit) -> Results | None:
 
 def _split(node: ir.Node, version: int, emit: Emit) -> Results | None:
     sizes = attr(node, "split")
-    if sizes is None and version >= 13:
-        sizes = ints(input_at(node, 1))
+    if sizes is None and input_at(node, 1) is not None:
+        return None
     if sizes is None:
         size, parts = shape_of(data(node))[attr(node, "axis", 0)], len(node.outputs)
         if size % parts:
@@ -131,11 +143,8 @@ def _upsample(node: ir.Node, version: int, emit: Emit) -> Results | None:
     scales: ir.Value | None
     if version >= 9:
         scales = input_at(node, 1)
-    elif "scales" in node.attributes:
-        scales = emit.const(np.array(attr(node, "scales"), np.float32))
     else:
-        pair = [1, 1, attr(node, "height_scale", 1), attr(node, "width_scale", 1)]
-        scales = emit.const(np.array(pair, np.float32))
+        scales = emit.const(np.array(attr(node, "scales"), np.float32))
     mode = {"bilinear": "linear"}.get(attr(node, "mode", "nearest"), attr(node, "mode", "nearest"))
     rounding = {"nearest_mode": "floor"} if mode == "nearest" else {}
     asymmetric = {"coordinate_transformation_mode": "asymmetric"}
@@ -160,25 +169,6 @@ def _resize(node: ir.Node, version: int, emit: Emit) -> Results | None:
     return [emit.op("Resize", data(node), None, scales, mode=mode, **asymmetric, **extra)]
 
 
-def _legacy_broadcast(node: ir.Node, version: int, emit: Emit) -> Results | None:
-    """Before opset 7 the second input was aligned to the first at `axis`, only if `broadcast` was set."""
-    axis, x, y = attr(node, "axis"), data(node), data(node, 1)
-    if attr(node, "broadcast", 0) and axis is not None:
-        trailing = rank_of(x) - axis % rank_of(x) - rank_of(y)
-        node.replace_input_with(1, emit.op("Reshape", y, emit.ints([*shape_of(y), *[1] * trailing])))
-    drop_attrs(node, "axis", "broadcast")
-    return None
-
-
-def _prelu(node: ir.Node, version: int, emit: Emit) -> Results | None:
-    rank, slope = rank_of(data(node)), data(node, 1)
-    if rank_of(slope) == 1 and rank > 2 and shape_of(slope) != (1,):
-        node.replace_input_with(
-            1, emit.op("Reshape", slope, emit.ints([*shape_of(slope), *[1] * (rank - 2)]))
-        )
-    return None
-
-
 def _batch_norm(node: ir.Node, version: int, emit: Emit) -> Results | None:
     if attr(node, "spatial", 1) == 0:
         raise refused(node, "BatchNormalization with spatial=0 was withdrawn from ONNX")
@@ -186,17 +176,12 @@ def _batch_norm(node: ir.Node, version: int, emit: Emit) -> Results | None:
         if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
             raise refused(node, "BatchNormalization in training mode depends on the batch")
         node.resize_outputs(1)
-    drop_attrs(node, "spatial", "is_test", "momentum")
+    drop_attrs(node, "spatial")
     return None
 
 
 def _scatter(node: ir.Node, version: int, emit: Emit) -> Results | None:
     return [emit.op("ScatterElements", *node.inputs, axis=attr(node, "axis", 0))]
-
-
-def _cast_by_name(node: ir.Node, version: int, emit: Emit) -> Results | None:
-    set_attr(node, "to", int(ir.DataType[attr(node, "to")]))
-    return None
 
 
 def _grid_sample(node: ir.Node, version: int, emit: Emit) -> Results | None:
@@ -239,30 +224,23 @@ def _scan8(node: ir.Node, version: int, emit: Emit) -> Results | None:
     raise refused(node, "Scan of opset 8 works on batches; it was withdrawn from ONNX")
 
 
-_BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Less", "Greater")
 _AXES_BEFORE_18 = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
 
 _UPGRADES: dict[str, tuple[tuple[int, Upgrade], ...]] = {
-    **dict.fromkeys(_BROADCASTING, ((7, _legacy_broadcast),)),
     **{f"Reduce{kind}": ((18, _inputs_from_attrs("axes")),) for kind in _AXES_BEFORE_18},
     "ReduceSum": ((13, _inputs_from_attrs("axes")),),
     "Squeeze": ((13, _inputs_from_attrs("axes")),),
     "Unsqueeze": ((13, _inputs_from_attrs("axes")),),
     "Slice": ((10, _inputs_from_attrs("starts", "ends", "axes")),),
     "TopK": ((10, _inputs_from_attrs("k")),),
-    "Reshape": ((5, _inputs_from_attrs("shape")),),
-    "Concat": ((4, _default("axis", 1)),),
     "Clip": ((11, _clip),),
     "Pad": ((11, _pad),),
     "Split": ((18, _split),),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), ((13, _softmax),)),
     "Upsample": ((NORMAL_OPSET, _upsample),),
     "Resize": ((13, _resize),),
-    "PRelu": ((7, _prelu),),
-    "Gemm": ((7, _legacy_broadcast),),
     "BatchNormalization": ((14, _batch_norm),),
     "Scatter": ((NORMAL_OPSET, _scatter),),
-    "Cast": ((6, _cast_by_name),),
     "GridSample": ((20, _grid_sample),),
     "DFT": ((20, _dft),),
     "GroupNormalization": ((21, _group_norm),),

@@ -42,6 +42,11 @@ def origin_of(node: ir.Node) -> Origin:
     return found if isinstance(found, Origin) else Origin(nodes=(node.name,) if node.name else ())
 
 
+def has_origin(node: ir.Node) -> bool:
+    """Whether `node` was annotated."""
+    return isinstance(node.meta.get(_KEY), Origin)
+
+
 def set_origin(node: ir.Node, origin: Origin) -> None:
     """Attach `origin` to `node`."""
     node.meta[_KEY] = origin

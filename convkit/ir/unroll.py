@@ -17,10 +17,11 @@ NODE_LIMIT = 10_000
 
 
 class Inliner(Emit, Protocol):
-    """An Emit that also takes over nodes and constants of inner graphs."""
+    """An Emit that also takes over nodes of inner graphs."""
 
     def insert(self, node: ir.Node, version: int = ...) -> Results: ...
-    def adopt(self, value: ir.Value) -> None: ...
+    def substitute(self, old: ir.Value, new: ir.Value) -> None: ...
+    def current(self, value: ir.Value) -> ir.Value: ...
 
 
 def resolve(node: ir.Node, version: int, emit: Inliner) -> Results:
@@ -38,27 +39,27 @@ def _branch(node: ir.Node, version: int, emit: Inliner) -> Results:
         raise _stays(node, "its condition depends on the model's inputs")
     name = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
     body = node.attributes[name].as_graph()
-    return _move(body, version, emit)
+    return _move(body, (), version, emit)
 
 
-def _move(body: ir.Graph, version: int, emit: Inliner) -> Results:
-    """Move the body's nodes to where `emit` stands; returns its outputs."""
+def _move(body: ir.Graph, arguments: Results, version: int, emit: Inliner) -> list[ir.Value]:
+    """Move the body's nodes to where `emit` stands, with `arguments` as its inputs; returns its outputs."""
+    results = list(body.outputs)
+    body.outputs.clear()
+    for formal, actual in zip(body.inputs, arguments, strict=True):
+        emit.substitute(formal, actual)
     for value in list(body.initializers.values()):
-        emit.adopt(value)
+        assert value.const_value is not None
+        emit.substitute(value, emit.const(value.const_value.numpy()))
     for inner in list(body):
         body.remove(inner)
         emit.insert(inner, version)
-    return list(body.outputs)
+    return [emit.current(value) for value in results]
 
 
-def _iterate(
-    node: ir.Node, body: ir.Graph, arguments: list[ir.Value], version: int, emit: Inliner
-) -> list[ir.Value]:
-    """One run of a loop's body on `arguments`, on a copy of the body."""
-    copy = body.clone(allow_outer_scope_values=True)
-    for formal, actual in zip(copy.inputs, arguments, strict=True):
-        formal.replace_all_uses_with(actual, replace_graph_outputs=True)
-    return list(_move(copy, version, emit))
+def _iterate(body: ir.Graph, arguments: Results, version: int, emit: Inliner) -> list[ir.Value]:
+    """One run of a loop's body, on a copy of it."""
+    return _move(body.clone(allow_outer_scope_values=True), arguments, version, emit)
 
 
 def _bounded(node: ir.Node, body: ir.Graph, count: int) -> None:
@@ -86,7 +87,7 @@ def _loop(node: ir.Node, version: int, emit: Inliner) -> Results:
             break
         _bounded(node, body, i + 1)
         arguments = [emit.const(np.array(i, np.int64)), emit.const(np.array(True)), *carried]
-        results = _iterate(node, body, arguments, version, emit)
+        results = _iterate(body, arguments, version, emit)
         going = constant(results[0])
         if going is None:
             raise _stays(node, "whether it goes on depends on what it computes")
@@ -128,7 +129,7 @@ def _scan(node: ir.Node, version: int, emit: Inliner) -> Results:
             )
             for s, a, b in zip(sequences, axes, backward, strict=True)
         ]
-        results = _iterate(node, body, [*carried, *rows], version, emit)
+        results = _iterate(body, [*carried, *rows], version, emit)
         carried = results[:states]
         for found, value in zip(slices, results[states:], strict=True):
             found.append(value)

@@ -13,6 +13,8 @@ import pytest
 from convkit.diagnostics import ConvkitError
 from convkit.frontends.onnx import load_onnx
 from convkit.ir.normal import normalize
+from convkit.ir.text import format_model
+from convkit.ir.verify import check
 from tests.conftest import shared_folder
 
 MODELS = shared_folder() / "models"
@@ -69,3 +71,15 @@ def test_normal_form_computes_the_same(path: Path) -> None:
         assert got.shape == want.shape
         scale = float(np.abs(want).max()) or 1.0
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * scale)
+
+
+@pytest.mark.skipif(not FILES, reason="no corpus of real models (set CONVKIT_SHARED)")
+@pytest.mark.parametrize("path", [p for p in FILES if p.name not in REFUSED], ids=lambda p: p.stem)
+def test_invariants_hold_and_names_are_stable(path: Path) -> None:
+    texts = []
+    for _ in range(2):
+        model = load_onnx(path, seen_shapes(path.name))
+        normalize(model)
+        check(model)
+        texts.append(format_model(model, origins=True))
+    assert texts[0] == texts[1]
