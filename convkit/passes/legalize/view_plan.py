@@ -1,0 +1,296 @@
+"""Plans: the fewest operators of rank at most 4 that carry out a view of a value."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations, permutations
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.passes.legalize.index_map import (
+    Digit,
+    Shape,
+    View,
+    cut_at_axes,
+    make_view,
+    merge_digits,
+    split_digits,
+    strides_of,
+)
+from convkit.rewrite import Rewriter
+
+MAX_RANK = 4
+"""No tensor of a higher rank is made: mobile GPU delegates refuse ranks 5 and 6."""
+
+_MAX_DIGITS = 8
+_MAX_INDICES = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operator of a plan: what it does and the shape that it gives.
+
+    `detail` is the permutation of a Transpose, (starts, steps) of a Slice, (axis, indices) of a Gather.
+    """
+
+    op: str
+    shape: Shape
+    detail: tuple[object, ...] = ()
+
+
+Plan = tuple[Step, ...]
+
+
+def plan_view(source: Shape, view: View, target: Shape) -> Plan | None:
+    """The shortest plan from a value of shape `source` to `view` of it with shape `target`; None if none is known.
+
+    Every value in between has rank <= MAX_RANK. With as many operators, a Slice is preferred to a Transpose and
+    that to a Gather.
+    """
+    plans = [_own_slice(source, view, target), _own_gather(source, view, target), _boxed_slice(source, view, target)]
+    if view.size == prod(source):
+        plans.insert(0, _permute(source, view, target))
+    found = [p for p in plans if p is not None]
+    return min(found, key=len) if found else None
+
+
+def emit_plan(rw: Rewriter, x: ir.Value, plan: Plan) -> ir.Value:
+    """Build the operators of a plan."""
+    for step in plan:
+        if step.op == "Reshape":
+            x = rw.Reshape(x, rw.const(np.array(step.shape, np.int64), "shape"))
+        elif step.op == "Transpose":
+            x = rw.Transpose(x, perm=list(step.detail))
+        elif step.op == "Slice":
+            x = _emit_slice(rw, x, step)
+        else:
+            axis, indices = step.detail
+            x = rw.Gather(x, rw.const(np.array(indices, np.int64), "indices"), axis=axis)
+    return x
+
+
+def _emit_slice(rw: Rewriter, x: ir.Value, step: Step) -> ir.Value:
+    starts, steps = (np.array(d, np.int64) for d in step.detail)
+    before, after = np.array(x.shape, np.int64), np.array(step.shape, np.int64)
+    axes = np.flatnonzero((before != after) | (steps != 1)).astype(np.int64)
+    ends = starts + (after - 1) * steps + 1
+    names = ("starts", "ends", "axes", "steps")
+    arrays = (starts[axes], ends[axes], axes, steps[axes])
+    return rw.Slice(x, *(rw.const(a, n) for n, a in zip(names, arrays, strict=True)))  # type: ignore[no-any-return]
+
+
+def _reshape(source: Shape, target: Shape) -> Plan:
+    return () if source == target else (Step("Reshape", target),)
+
+
+def _own_slice(source: Shape, view: View, target: Shape) -> Plan | None:
+    """A Slice along the source's own axes, then whatever permutation is left."""
+    digits = cut_at_axes(view.digits, source)
+    if digits is None:
+        return None
+    axis_of = _axes_of(digits, source)
+    starts, counts, steps = [], [], []
+    for axis, (size, stride) in enumerate(zip(source, strides_of(source), strict=True)):
+        own = sorted((d for d, a in zip(digits, axis_of, strict=True) if a == axis), key=lambda d: -d[1])
+        merged = merge_digits(own)
+        if len(merged) > 1:
+            return None
+        count, step = merged[0] if merged else (1, stride)
+        start = view.offset // stride % size
+        if step % stride or start + (count - 1) * (step // stride) >= size:
+            return None
+        starts.append(start)
+        counts.append(count)
+        steps.append(step // stride)
+    sliced = tuple(counts)
+    if sliced == source or len(source) > MAX_RANK:
+        return None
+    old, new = strides_of(source), strides_of(sliced)
+    rest = make_view((n, s // (old[a] * steps[a]) * new[a]) for (n, s), a in zip(digits, axis_of, strict=True))
+    after = _permute(sliced, rest, target)
+    return None if after is None else (Step("Slice", sliced, (tuple(starts), tuple(steps))), *after)
+
+
+def _axes_of(digits: Sequence[Digit], source: Shape) -> list[int]:
+    """The axis of `source` along which each digit moves."""
+    strides = strides_of(source)
+    return [max((a for a, c in enumerate(strides) if c <= s and source[a] > 1), key=lambda a: (-strides[a], a))
+            for _, s in digits]
+
+
+def _own_gather(source: Shape, view: View, target: Shape) -> Plan | None:
+    """A Gather along one axis, where every other axis stays whole and in its place."""
+    if len(source) > MAX_RANK:
+        return None
+    for axis, (size, stride) in enumerate(zip(source, strides_of(source), strict=True)):
+        major, minor = prod(source[:axis]), stride
+        if size == 1 or view.size % (major * minor):
+            continue
+        count = view.size // (major * minor)
+        groups = split_digits(view.digits, (major, count, minor))
+        if groups is None or count > _MAX_INDICES:
+            continue
+        whole = (merge_digits(groups[0]), merge_digits(groups[2]))
+        if whole != (merge_digits([(major, size * stride)]), merge_digits([(minor, 1)])):
+            continue
+        if any(s % stride for _, s in groups[1]) or view.offset % stride:
+            continue
+        indices = tuple(p // stride for p in View(groups[1], view.offset).positions())
+        if max(indices) >= size:
+            continue
+        shape = (*source[:axis], count, *source[axis + 1 :])
+        return (Step("Gather", shape, (axis, indices)), *_reshape(shape, target))
+    return None
+
+
+def _boxed_slice(source: Shape, view: View, target: Shape) -> Plan | None:
+    """Reshape so that every digit is an axis of its own, Slice there, then permute."""
+    if view.size == prod(source):
+        return None
+    ordered = sorted(view.digits, key=lambda d: -d[1])
+    sizes, counts, starts = [], [], []
+    outer = prod(source)
+    for n, s in ordered:
+        if outer % s or outer // s < n:
+            return None
+        sizes.append(outer // s)
+        counts.append(n)
+        starts.append(view.offset // s % (outer // s))
+        outer = s
+    if outer > 1:
+        sizes.append(outer)
+        counts.append(1)
+        starts.append(view.offset % outer)
+    if any(start + n > size for start, n, size in zip(starts, counts, sizes, strict=True)):
+        return None
+    boxes = _join_whole(sizes, counts, starts)
+    if len(boxes) > MAX_RANK:
+        return None
+    box, sliced, begin = (tuple(column) for column in zip(*boxes, strict=True))
+    new = strides_of(counts)
+    rest = make_view((d[0], new[ordered.index(d)]) for d in view.digits)
+    after = _permute(sliced, rest, target)
+    if after is None:
+        return None
+    return (*_reshape(source, box), Step("Slice", sliced, (begin, (1,) * len(box))), *after)
+
+
+def _join_whole(sizes: list[int], counts: list[int], starts: list[int]) -> list[tuple[int, int, int]]:
+    """Join an axis that is kept whole to the one before it, as (size, count, start)."""
+    boxes: list[tuple[int, int, int]] = []
+    for size, count, start in zip(sizes, counts, starts, strict=True):
+        if boxes and count == size:
+            a, b, c = boxes[-1]
+            boxes[-1] = (a * size, b * size, c * size)
+        else:
+            boxes.append((size, count, start))
+    return boxes
+
+
+def _permute(source: Shape, view: View, target: Shape) -> Plan | None:
+    """Transposes and Reshapes for a view that keeps every element."""
+    ordered = sorted(view.digits, key=lambda d: -d[1])
+    perm = tuple(ordered.index(d) for d in view.digits)
+    if perm == tuple(range(len(perm))):
+        return _reshape(source, target)
+    direct = _one_transpose(source, view, target)
+    if direct is not None:
+        return direct
+    if len(perm) > _MAX_DIGITS:
+        return None
+    plan: list[Step] = []
+    shape, sizes = source, [n for n, _ in ordered]
+    for groups in permutation_steps(perm):
+        parts = [sizes[a:b] for a, b in groups]
+        box = tuple(prod(p) for p in parts)
+        order = _sorted_to(groups)
+        plan += _reshape(shape, tuple(box[i] for i in sorted(range(len(box)), key=lambda i: groups[i])))
+        shape = box
+        plan.append(Step("Transpose", box, order))
+        sizes = [n for part in parts for n in part]
+    return (*plan, *_reshape(shape, target))
+
+
+def _sorted_to(groups: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """The permutation that brings groups from position order to the order given."""
+    order = sorted(groups)
+    return tuple(order.index(g) for g in groups)
+
+
+def _one_transpose(source: Shape, view: View, target: Shape) -> Plan | None:
+    """One Transpose, of the source's own shape or to the target's own shape where that saves a Reshape."""
+    plans: list[Plan] = []
+    if len(source) <= MAX_RANK and (found := _transpose_of(source, view, target)) is not None:
+        plans.append(found)
+    if len(target) <= MAX_RANK and (groups := split_digits(view.digits, target)) is not None:
+        kept = [i for i, n in enumerate(target) if n > 1]
+        if all(len(merge_digits(groups[i])) == 1 for i in kept):
+            order = sorted(kept, key=lambda i: -groups[i][0][1])
+            back = {axis: place for place, axis in zip(kept, order, strict=True)}
+            before = list(target)
+            for place, axis in zip(kept, order, strict=True):
+                before[place] = target[axis]
+            perm = tuple(back.get(i, i) for i in range(len(target)))
+            plans.append((*_reshape(source, tuple(before)), Step("Transpose", target, perm)))
+    return min(plans, key=len) if plans else None
+
+
+def _transpose_of(source: Shape, view: View, target: Shape) -> Plan | None:
+    """A Transpose of the source as it is, and a Reshape if the target needs one."""
+    digits = cut_at_axes(view.digits, source)
+    if digits is None:
+        return None
+    axes = _axes_of(digits, source)
+    if len(set(axes)) != len(axes) or any(n != source[a] for (n, _), a in zip(digits, axes, strict=True)):
+        return None
+    ones = [a for a, n in enumerate(source) if n == 1]
+    if sum(n == 1 for n in target) == len(ones) and [n for n in target if n > 1] == [n for n, _ in digits]:
+        moving, still = iter(axes), iter(ones)
+        perm = tuple(next(moving) if n > 1 else next(still) for n in target)
+    else:
+        moving = iter(axes)
+        perm = tuple(a if n == 1 else next(moving) for a, n in enumerate(source))
+    shape = tuple(source[a] for a in perm)
+    return (Step("Transpose", shape, perm), *_reshape(shape, target))
+
+
+@lru_cache(maxsize=256)
+def permutation_steps(perm: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Factor a permutation into the fewest that move at most MAX_RANK blocks of neighbours.
+
+    `perm[i]` is the input position of output i. Each step lists, in output order, the blocks
+    [start, stop) of its input. Breadth first over arrangements: exact, and small for the few digits
+    that occur.
+    """
+    start = tuple(range(len(perm)))
+    came: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[tuple[int, int], ...]] | None] = {start: None}
+    queue = deque([start])
+    while queue and perm not in came:
+        now = queue.popleft()
+        for blocks in _block_moves(len(perm)):
+            after = tuple(now[i] for a, b in blocks for i in range(a, b))
+            if after not in came:
+                came[after] = (now, blocks)
+                queue.append(after)
+    steps: list[tuple[tuple[int, int], ...]] = []
+    at = perm
+    while (link := came[at]) is not None:
+        at, blocks = link
+        steps.append(blocks)
+    return tuple(reversed(steps))
+
+
+def _block_moves(n: int) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Every way to cut n positions into 2 to MAX_RANK blocks and reorder them; fewer blocks first."""
+    for parts in range(2, min(n, MAX_RANK) + 1):
+        for cuts in combinations(range(1, n), parts - 1):
+            edges = (0, *cuts, n)
+            blocks = list(zip(edges, edges[1:], strict=False))
+            for order in permutations(blocks):
+                if list(order) != blocks:
+                    yield order
