@@ -131,27 +131,44 @@ def _take(digits: tuple[Digit, ...], start: int, count: int, step: int) -> tuple
     return None
 
 
+def pick(view: View, shape: Sequence[int], axis: int, indices: Sequence[int]) -> View | None:
+    """The view after gathering `indices` along `axis`; None unless they count in mixed radix."""
+    groups = split_digits(view.digits, shape)
+    picked = counting(indices)
+    own = merge_digits(groups[axis]) if groups is not None else ()
+    if groups is None or picked is None or len(own) > 1:
+        return None
+    stride = own[0][1] if own else 0
+    groups[axis] = tuple((n, s * stride) for n, s in picked)
+    return make_view((d for group in groups for d in group), view.offset + indices[0] * stride)
+
+
 def stack(views: Sequence[View]) -> tuple[View, tuple[Digit, ...]] | None:
-    """Views that differ only by their offsets, counting up in mixed radix: the first, and the digits to add.
+    """Views that differ only by their offsets, counting in mixed radix: the first, and the digits to add.
 
     The digits are major first: view number i lies at the i-th combination of them.
     """
     first = views[0]
-    if any(v.digits != first.digits for v in views):
+    digits = counting([v.offset for v in views])
+    if digits is None or any(v.digits != first.digits for v in views):
         return None
-    moves = [v.offset - first.offset for v in views]
+    return first, digits
+
+
+def counting(places: Sequence[int]) -> tuple[Digit, ...] | None:
+    """The digits by which `places` count from the first one on, major first; None if there are none."""
+    moves = [p - places[0] for p in places]
     digits: list[Digit] = []
     block = 1
     while block < len(moves):
-        step = moves[block]
-        count = next((i for i in range(1, len(moves) // block + 1) if i * block == len(moves)
-                      or moves[i * block] != i * step), 1)
-        if count < 2 or len(moves) % (block * count):
+        step, count = moves[block], 1
+        while count * block < len(moves) and moves[count * block] == count * step:
+            count += 1
+        if step < 1 or len(moves) % (block * count):
             return None
         digits.insert(0, (count, step))
         block *= count
-    expected = View(tuple(digits)).positions()
-    return (first, tuple(digits)) if expected == moves and all(s > 0 for _, s in digits) else None
+    return tuple(digits) if View(tuple(digits)).positions() == moves else None
 
 
 def strides_of(shape: Sequence[int]) -> Shape:
@@ -164,17 +181,31 @@ def strides_of(shape: Sequence[int]) -> Shape:
 
 def cut_at_axes(digits: Iterable[Digit], shape: Sequence[int]) -> list[Digit] | None:
     """Digits cut so that each moves along one axis of the source `shape`; None if one cannot be."""
-    strides = [s for n, s in zip(shape, strides_of(shape), strict=True) if n > 1]
+    return _cut_at(digits, sorted(s for n, s in zip(shape, strides_of(shape), strict=True) if n > 1))
+
+
+def relative(view: View, base: View) -> View | None:
+    """`view` as a view of the value that is `base`, where both pick the same elements; None if they do not."""
+    edges = sorted({e for n, s in (*view.digits, *base.digits) for e in (s, n * s)})
+    ours, theirs = (_cut_at(v.digits, edges) for v in (view, base))
+    if ours is None or theirs is None or sorted(ours) != sorted(theirs) or view.offset != base.offset:
+        return None
+    places = dict(zip(theirs, strides_of([n for n, _ in theirs]), strict=True))
+    return make_view((n, places[n, s]) for n, s in ours)
+
+
+def _cut_at(digits: Iterable[Digit], edges: Sequence[int]) -> list[Digit] | None:
+    """Digits cut at every stride in `edges` that lies inside them; None if one does not divide."""
     cut: list[Digit] = []
     for n, s in digits:
-        size, stop = n, n * s
-        for axis in strides:
-            if not s < axis < stop:
+        size = n
+        for edge in reversed(edges):
+            if not s < edge < size * s:
                 continue
-            minor, remainder = divmod(axis, s)
+            minor, remainder = divmod(edge, s)
             if remainder or size % minor:
                 return None
-            cut.append((size // minor, axis))
-            size, stop = minor, axis
+            cut.append((size // minor, edge))
+            size = minor
         cut.append((size, s))
     return cut

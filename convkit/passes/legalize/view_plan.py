@@ -35,7 +35,8 @@ _MAX_INDICES = 1 << 14
 class Step:
     """One operator of a plan: what it does and the shape that it gives.
 
-    `detail` is the permutation of a Transpose, (starts, steps) of a Slice, (axis, indices) of a Gather.
+    `detail` is the permutation of a Transpose, (starts, steps) of a Slice, (axis, indices) of a Gather,
+    (block size, mode) of SpaceToDepth and DepthToSpace.
     """
 
     op: str
@@ -52,9 +53,10 @@ def plan_view(source: Shape, view: View, target: Shape) -> Plan | None:
     Every value in between has rank <= MAX_RANK. With as many operators, a Slice is preferred to a Transpose and
     that to a Gather.
     """
-    plans = [_own_slice(source, view, target), _own_gather(source, view, target), _boxed_slice(source, view, target)]
     if view.size == prod(source):
-        plans.insert(0, _permute(source, view, target))
+        plans = [_permute(source, view, target), _own_gather(source, view, target), _blocks(source, view, target)]
+    else:
+        plans = [f(source, view, target) for f in (_own_slice, _own_gather, _boxed_slice)]
     found = [p for p in plans if p is not None]
     return min(found, key=len) if found else None
 
@@ -68,6 +70,10 @@ def emit_plan(rw: Rewriter, x: ir.Value, plan: Plan) -> ir.Value:
             x = rw.Transpose(x, perm=list(step.detail))
         elif step.op == "Slice":
             x = _emit_slice(rw, x, step)
+        elif step.op == "SpaceToDepth":
+            x = rw.SpaceToDepth(x, blocksize=step.detail[0])
+        elif step.op == "DepthToSpace":
+            x = rw.DepthToSpace(x, blocksize=step.detail[0], mode=step.detail[1])
         else:
             axis, indices = step.detail
             x = rw.Gather(x, rw.const(np.array(indices, np.int64), "indices"), axis=axis)
@@ -214,6 +220,62 @@ def _permute(source: Shape, view: View, target: Shape) -> Plan | None:
         plan.append(Step("Transpose", box, order))
         sizes = [n for part in parts for n in part]
     return (*plan, *_reshape(shape, target))
+
+
+def _blocks(source: Shape, view: View, target: Shape) -> Plan | None:
+    """SpaceToDepth or DepthToSpace between NCHW shapes, with the channels put in order where they differ."""
+    if len(source) != 4 or len(target) != 4 or source[0] != target[0]:
+        return None
+    down = source[2] > target[2]
+    large, small = (source, target) if down else (target, source)
+    block = large[2] // small[2]
+    if block < 2 or (small[2] * block, small[3] * block) != large[2:] or small[1] != large[1] * block**2:
+        return None
+    return (_space_to_depth if down else _depth_to_space)(source, view, target, block)
+
+
+def _space_to_depth(source: Shape, view: View, target: Shape, block: int) -> Plan | None:
+    _, channels, height, width = source
+    whole = make_view([(source[0], channels * height * width)]).digits
+    groups = split_digits(view.digits, target)
+    if groups is None or merge_digits(groups[0]) != whole:
+        return None
+    if groups[2] != _digit(target[2], block * width) or groups[3] != _digit(target[3], block):
+        return None
+    order = []
+    for place in View(groups[1]).positions():
+        channel, inside = divmod(place, height * width)
+        row, column = divmod(inside, width)
+        order.append((row * block + column) * channels + channel)
+    return (Step("SpaceToDepth", target, (block,)), *_reorder_channels(target, order))
+
+
+def _depth_to_space(source: Shape, view: View, target: Shape, block: int) -> Plan | None:
+    _, depth, height, width = source
+    area, channels = height * width, target[1]
+    groups = split_digits(view.digits, (target[0], channels, height, block, width, block))
+    if groups is None or merge_digits(groups[0]) != make_view([(source[0], depth * area)]).digits:
+        return None
+    if groups[2] != _digit(height, width) or groups[4] != _digit(width, 1):
+        return None
+    places = View((*groups[3], *groups[5], *groups[1])).positions()
+    if any(p % area for p in places):
+        return None
+    order = [p // area for p in places]
+    in_rows = [(c * block * block + k) for k in range(block * block) for c in range(channels)]
+    if order == in_rows:
+        return (Step("DepthToSpace", target, (block, "CRD")),)
+    return (*_reorder_channels(source, order), Step("DepthToSpace", target, (block, "DCR")))
+
+
+def _digit(size: int, stride: int) -> tuple[Digit, ...]:
+    return merge_digits([(size, stride)])
+
+
+def _reorder_channels(shape: Shape, order: Sequence[int]) -> Plan:
+    if list(order) == list(range(len(order))):
+        return ()
+    return (Step("Gather", shape, (1, tuple(order))),)
 
 
 def _sorted_to(groups: Sequence[tuple[int, int]]) -> tuple[int, ...]:
