@@ -59,7 +59,7 @@ def model_of(make: Callable[[Spelling], Any], *, opset: int = 20, **inputs: Sequ
 
 
 def rewritten(model: ir.Model, *names: str, rounding: float = 1e-5) -> RewriteStats:
-    """Apply the named rewrites in place; every output stays as it was, to `rounding` of its range (0: every bit)."""
+    """Apply the named rewrites in place; outputs stay, to `rounding` of their range (0: every bit)."""
     feeds = feeds_of(model)
     before = run(model, feeds)
     stats = apply_rewrites(model.graph, [get_rewrite(name) for name in names])

@@ -37,7 +37,12 @@ def carried_out(x: np.ndarray, plan: Plan) -> np.ndarray:
             x = np.take(x, step.detail[1], axis=step.detail[0])
         elif step.op == "Slice":
             starts, steps = step.detail
-            x = x[tuple(slice(a, a + (n - 1) * p + 1, p) for a, p, n in zip(starts, steps, step.shape, strict=True))]
+            x = x[
+                tuple(
+                    slice(a, a + (n - 1) * p + 1, p)
+                    for a, p, n in zip(starts, steps, step.shape, strict=True)
+                )
+            ]
         else:
             x = blocks(x, step.op, *step.detail)
         assert x.shape == step.shape
@@ -48,7 +53,9 @@ def carried_out(x: np.ndarray, plan: Plan) -> np.ndarray:
 def blocks(x: np.ndarray, op: str, b: int, mode: str = "DCR") -> np.ndarray:
     n, c, h, w = x.shape
     if op == "SpaceToDepth":
-        return x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4).reshape(n, -1, h // b, w // b)
+        return (
+            x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4).reshape(n, -1, h // b, w // b)
+        )
     if mode == "CRD":
         return x.reshape(n, -1, b, b, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, -1, h * b, w * b)
     return x.reshape(n, b, b, -1, h, w).transpose(0, 3, 4, 1, 5, 2).reshape(n, -1, h * b, w * b)
@@ -155,7 +162,8 @@ def test_pick_of_indices_that_count() -> None:
 def test_relative_view_of_another_order() -> None:
     whole = np.arange(24).reshape(2, 3, 4)
     a, b = (transpose(identity((2, 3, 4)), (2, 3, 4), p) for p in ((2, 0, 1), (1, 2, 0)))
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     between = relative(b, a)
     assert between is not None
     flat = whole.transpose(2, 0, 1).reshape(-1)

@@ -58,7 +58,12 @@ def test_query_key_value_of_rank_five() -> None:
     rewritten(model, *VIEWS)
     assert highest_rank(model) == 4
     assert operators(model) == {
-        "Reshape": 2, "Transpose": 3, "Split": 1, "MatMul": 2, "Softmax": 1, "Relu": 1,
+        "Reshape": 2,
+        "Transpose": 3,
+        "Split": 1,
+        "MatMul": 2,
+        "Softmax": 1,
+        "Relu": 1,
     }
 
 

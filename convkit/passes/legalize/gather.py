@@ -35,9 +35,8 @@ class GatherToSlice(Rewrite):
     def rewrite(self, rw: Rewriter, match: Match, *, place: tuple[int, int, int, int]) -> ir.Value:
         axis, start, count, step = place
         bounds = ([start], [start + (count - 1) * step + 1], [axis], [step])
-        taken = rw.Slice(match["x"], *(rw.const(b) for b in bounds))
-        target = shape_of(match.root.outputs[0])
-        return taken if shape_of(taken) == target else rw.Reshape(taken, rw.const(target))  # type: ignore[no-any-return]
+        taken = rw.op("Slice", match["x"], *map(rw.ints, bounds))
+        return rw.op("Reshape", taken, rw.ints(shape_of(match.root.outputs[0])))
 
 
 @register
@@ -61,9 +60,9 @@ class FlattenGatherIndices(Rewrite):
         return {}
 
     def rewrite(self, rw: Rewriter, match: Match) -> ir.Value:
-        flat = rw.Reshape(match["indices"], rw.const([-1]))
-        taken = rw.Gather(match["x"], flat, axis=attr(match.root, "axis", 0))
-        return rw.Reshape(taken, rw.const(shape_of(match.root.outputs[0])))  # type: ignore[no-any-return]
+        flat = rw.op("Reshape", match["indices"], rw.ints([-1]))
+        taken = rw.op("Gather", match["x"], flat, axis=attr(match.root, "axis"))
+        return rw.op("Reshape", taken, rw.ints(shape_of(match.root.outputs[0])))
 
 
 @register
@@ -94,12 +93,22 @@ class TakersToSplit(Rewrite):
         if size % count or start % count or size == count:
             return NoMatch("it takes no equal part", node)
         known = [n for n in dict.fromkeys(use.node for use in x.uses()) if is_op(n, "Split")]
-        splits = [n for n in known if attr(n, "axis") == axis and len(n.outputs) == size // count
-                  and len(set(ints(n.inputs[1]) or ())) == 1]
+        splits = [
+            n
+            for n in known
+            if attr(n, "axis") == axis
+            and len(n.outputs) == size // count
+            and len(set(ints(n.inputs[1]) or ())) == 1
+        ]
         starts = {p[1] for use in x.uses() if (p := _taken(use.node)) and (p[0], p[2]) == (axis, count)}
         if not splits and starts != set(range(0, size, count)):
             return NoMatch("the parts do not cover the axis", x)
-        return {"axis": axis, "part": start // count, "parts": size // count, "known": splits[0] if splits else None}
+        return {
+            "axis": axis,
+            "part": start // count,
+            "parts": size // count,
+            "known": splits[0] if splits else None,
+        }
 
     def rewrite(
         self, rw: Rewriter, match: Match, *, axis: int, part: int, parts: int, known: ir.Node | None
@@ -107,11 +116,10 @@ class TakersToSplit(Rewrite):
         x = match["x"]
         if known is None:
             sizes = rw.const([shape_of(x)[axis] // parts] * parts, "sizes")
-            known = rw.op("Split", [x, sizes], {"axis": axis}, parts)[0].producer()
+            known = rw.ops("Split", x, sizes, outputs=parts, axis=axis)[0].producer()
             assert known is not None
             _place_after(x, known)
-        value, target = known.outputs[part], shape_of(match.root.outputs[0])
-        return value if shape_of(value) == target else rw.Reshape(value, rw.const(target))  # type: ignore[no-any-return]
+        return rw.op("Reshape", known.outputs[part], rw.ints(shape_of(match.root.outputs[0])))
 
 
 def _taken(node: ir.Node) -> tuple[int, int, int] | None:

@@ -185,7 +185,7 @@ def cut_at_axes(digits: Iterable[Digit], shape: Sequence[int]) -> list[Digit] | 
 
 
 def relative(view: View, base: View) -> View | None:
-    """`view` as a view of the value that is `base`, where both pick the same elements; None if they do not."""
+    """`view` as a view of the value that is `base`; None unless both pick the same elements."""
     edges = sorted({e for n, s in (*view.digits, *base.digits) for e in (s, n * s)})
     ours, theirs = (_cut_at(v.digits, edges) for v in (view, base))
     if ours is None or theirs is None or sorted(ours) != sorted(theirs) or view.offset != base.offset:

@@ -13,12 +13,16 @@ from convkit.ir.facts import attr, ints, rank_of, shape_of
 from convkit.passes.legalize.view_plan import MAX_RANK
 from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
 
-_UNARY = (
-    "Abs Ceil Celu Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish LeakyRelu Log Mish Neg Not "
-    "Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Swish Tanh ThresholdedRelu Cast"
-).split()
-_BROADCASTING = "Add Sub Mul Div Pow Max Min Where PRelu Equal Less Greater LessOrEqual GreaterOrEqual And Or Xor".split()
-_REDUCING = [f"Reduce{k}" for k in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp")]
+_UNARY = """
+    Abs Cast Ceil Celu Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish LeakyRelu Log Mish Neg Not
+    Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Swish Tanh ThresholdedRelu
+""".split()
+_BROADCASTING = """
+    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Or PRelu Pow Sub Where Xor
+""".split()
+_REDUCING = """
+    ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+""".split()
 _ALONG = ("Softmax", "LogSoftmax", "Concat", "Split", "Gather")
 
 Groups = tuple[tuple[int, int], ...]
@@ -26,7 +30,7 @@ Groups = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How an operator sees its axes: neighbours with equal labels may merge; `inputs` are laid on the axes."""
+    """How an operator sees its axes: neighbours with equal labels may merge; `inputs` lie on them."""
 
     shape: tuple[int, ...]
     labels: tuple[Hashable, ...]
@@ -114,19 +118,21 @@ class MergeAxes(Rewrite):
             padded = _padded(shape_of(x), len(frame.shape))
             matrix = node.op_type == "MatMul" and rank_of(x) == 2
             target = shape_of(x) if matrix else tuple(prod(padded[a:b]) for a, b in groups)
-            inputs[i] = x if rank_of(x) == 0 else rw.Reshape(x, rw.const(target))
+            inputs[i] = x if rank_of(x) == 0 else rw.op("Reshape", x, rw.ints(target))
         where = {axis: i for i, (a, b) in enumerate(groups) for axis in range(a, b)}
         attributes = {a.name: _value(a) for a in node.attributes.values() if isinstance(a, ir.Attr)}
         attributes |= frame.attributes(where.__getitem__)
         if node.op_type in _REDUCING:
             axes = sorted({where[a] for a in ints(node.inputs[1]) or ()})
-            inputs[1] = rw.const(axes)
-        made = rw.op(node.op_type, inputs, attributes, len(node.outputs))
-        return [rw.Reshape(v, rw.const(shape_of(old))) for v, old in zip(made, node.outputs, strict=True)]
+            inputs[1] = rw.ints(axes)
+        made = rw.ops(node.op_type, *inputs, outputs=len(node.outputs), **attributes)
+        return [
+            rw.op("Reshape", v, rw.ints(shape_of(old))) for v, old in zip(made, node.outputs, strict=True)
+        ]
 
 
 def merged_groups(shape: Sequence[int], labels: Sequence[Hashable]) -> Groups:
-    """Neighbouring axes as ranges: those of size 1 join a neighbour, alike ones merge from the left until 4 are left.
+    """Neighbouring axes as ranges: size 1 joins a neighbour, alike ones merge from the left down to 4.
 
     An axis of size 1 whose label is a word of its own (the axis of a Softmax) stays alone.
     """
@@ -138,7 +144,7 @@ def merged_groups(shape: Sequence[int], labels: Sequence[Hashable]) -> Groups:
             if not isinstance(known, str):
                 groups[-1] = (start, axis + 1, known)
                 continue
-        if groups and len(groups) and groups[-1][2] is _FREE and not isinstance(label, str):
+        if groups and groups[-1][2] is _FREE and not isinstance(label, str):
             groups[-1] = (groups[-1][0], axis + 1, _FREE if free else label)
             continue
         groups.append((axis, axis + 1, _FREE if free else label))

@@ -38,7 +38,7 @@ class Chain:
 
 
 def view_after(node: ir.Node, value: ir.Value, view: View) -> View | None:
-    """The view of output `value` of `node`, whose data input is `view` of something; None if it is no view."""
+    """The view of output `value` of `node`, whose data input is `view`; None if it is no view."""
     x = input_at(node, 0)
     if x is None or node.domain != "":
         return None
@@ -70,7 +70,7 @@ def _picked(node: ir.Node, view: View) -> View | None:
 
 
 def taken_ranges(node: ir.Node, value: ir.Value) -> tuple[tuple[int, int, int, int], ...] | None:
-    """What output `value` takes of the data input, as (axis, start, count, step > 0); None if no such ranges."""
+    """What output `value` takes of the data input: (axis, start, count, step > 0), or None."""
     if is_op(node, "Slice"):
         rows = [ints(v) for v in node.inputs[1:5]]
         if len(rows) < 4 or any(row is None for row in rows):
@@ -79,7 +79,9 @@ def taken_ranges(node: ir.Node, value: ir.Value) -> tuple[tuple[int, int, int, i
         if any(step < 1 for step in steps):
             return None
         shape = shape_of(value)
-        return tuple((axis, start, shape[axis], step) for start, axis, step in zip(starts, axes, steps, strict=True))
+        return tuple(
+            (axis, start, shape[axis], step) for start, axis, step in zip(starts, axes, steps, strict=True)
+        )
     if is_op(node, "Gather"):
         return _gathered_range(node)
     if is_op(node, "Split"):
@@ -120,7 +122,8 @@ def chain_to(value: ir.Value, *, through_split: bool = False) -> Chain:
 
 def compose(source: ir.Value, nodes: list[tuple[ir.Node, ir.Value]]) -> Chain:
     """The chain through `nodes`; it starts after the last node that is not a view of what came before."""
-    view, kept, value = identity(shape_of(source)), [], source
+    view, value = identity(shape_of(source)), source
+    kept: list[ir.Node] = []
     for node, output in nodes:
         after = view_after(node, output, view)
         if after is None:
@@ -163,5 +166,3 @@ def suffixes(chain: Chain) -> list[Chain]:
 
 def _may_be_view(node: ir.Node, through_split: bool) -> bool:
     return is_op(node, "Reshape", "Transpose", "Slice", "Gather") or (through_split and is_op(node, "Split"))
-
-

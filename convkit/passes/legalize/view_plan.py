@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -41,20 +42,24 @@ class Step:
 
     op: str
     shape: Shape
-    detail: tuple[object, ...] = ()
+    detail: tuple[Any, ...] = ()
 
 
 Plan = tuple[Step, ...]
 
 
 def plan_view(source: Shape, view: View, target: Shape) -> Plan | None:
-    """The shortest plan from a value of shape `source` to `view` of it with shape `target`; None if none is known.
+    """The shortest plan from a value of shape `source` to `view` of it with shape `target`, or None.
 
-    Every value in between has rank <= MAX_RANK. With as many operators, a Slice is preferred to a Transpose and
-    that to a Gather.
+    Every value in between has rank <= MAX_RANK. With as many operators, a Slice is preferred to a Gather
+    and a Transpose to both.
     """
     if view.size == prod(source):
-        plans = [_permute(source, view, target), _own_gather(source, view, target), _blocks(source, view, target)]
+        plans = [
+            _permute(source, view, target),
+            _own_gather(source, view, target),
+            _blocks(source, view, target),
+        ]
     else:
         plans = [f(source, view, target) for f in (_own_slice, _own_gather, _boxed_slice)]
     found = [p for p in plans if p is not None]
@@ -65,18 +70,18 @@ def emit_plan(rw: Rewriter, x: ir.Value, plan: Plan) -> ir.Value:
     """Build the operators of a plan."""
     for step in plan:
         if step.op == "Reshape":
-            x = rw.Reshape(x, rw.const(np.array(step.shape, np.int64), "shape"))
+            x = rw.op("Reshape", x, rw.ints(step.shape))
         elif step.op == "Transpose":
-            x = rw.Transpose(x, perm=list(step.detail))
+            x = rw.op("Transpose", x, perm=list(step.detail))
         elif step.op == "Slice":
             x = _emit_slice(rw, x, step)
         elif step.op == "SpaceToDepth":
-            x = rw.SpaceToDepth(x, blocksize=step.detail[0])
+            x = rw.op("SpaceToDepth", x, blocksize=step.detail[0])
         elif step.op == "DepthToSpace":
-            x = rw.DepthToSpace(x, blocksize=step.detail[0], mode=step.detail[1])
+            x = rw.op("DepthToSpace", x, blocksize=step.detail[0], mode=step.detail[1])
         else:
             axis, indices = step.detail
-            x = rw.Gather(x, rw.const(np.array(indices, np.int64), "indices"), axis=axis)
+            x = rw.op("Gather", x, rw.ints(indices), axis=axis)
     return x
 
 
@@ -85,9 +90,7 @@ def _emit_slice(rw: Rewriter, x: ir.Value, step: Step) -> ir.Value:
     before, after = np.array(x.shape, np.int64), np.array(step.shape, np.int64)
     axes = np.flatnonzero((before != after) | (steps != 1)).astype(np.int64)
     ends = starts + (after - 1) * steps + 1
-    names = ("starts", "ends", "axes", "steps")
-    arrays = (starts[axes], ends[axes], axes, steps[axes])
-    return rw.Slice(x, *(rw.const(a, n) for n, a in zip(names, arrays, strict=True)))  # type: ignore[no-any-return]
+    return rw.op("Slice", x, *(rw.const(a) for a in (starts[axes], ends[axes], axes, steps[axes])))
 
 
 def _reshape(source: Shape, target: Shape) -> Plan:
@@ -117,7 +120,9 @@ def _own_slice(source: Shape, view: View, target: Shape) -> Plan | None:
     if sliced == source or len(source) > MAX_RANK:
         return None
     old, new = strides_of(source), strides_of(sliced)
-    rest = make_view((n, s // (old[a] * steps[a]) * new[a]) for (n, s), a in zip(digits, axis_of, strict=True))
+    rest = make_view(
+        (n, s // (old[a] * steps[a]) * new[a]) for (n, s), a in zip(digits, axis_of, strict=True)
+    )
     after = _permute(sliced, rest, target)
     return None if after is None else (Step("Slice", sliced, (tuple(starts), tuple(steps))), *after)
 
@@ -125,8 +130,10 @@ def _own_slice(source: Shape, view: View, target: Shape) -> Plan | None:
 def _axes_of(digits: Sequence[Digit], source: Shape) -> list[int]:
     """The axis of `source` along which each digit moves."""
     strides = strides_of(source)
-    return [max((a for a, c in enumerate(strides) if c <= s and source[a] > 1), key=lambda a: (-strides[a], a))
-            for _, s in digits]
+    return [
+        max((a for a, c in enumerate(strides) if c <= s and source[a] > 1), key=lambda a: (-strides[a], a))
+        for _, s in digits
+    ]
 
 
 def _own_gather(source: Shape, view: View, target: Shape) -> Plan | None:
@@ -352,7 +359,7 @@ def _block_moves(n: int) -> Iterator[tuple[tuple[int, int], ...]]:
     for parts in range(2, min(n, MAX_RANK) + 1):
         for cuts in combinations(range(1, n), parts - 1):
             edges = (0, *cuts, n)
-            blocks = list(zip(edges, edges[1:], strict=False))
+            blocks = list(pairwise(edges))
             for order in permutations(blocks):
                 if list(order) != blocks:
                     yield order

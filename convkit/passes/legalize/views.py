@@ -97,14 +97,20 @@ class ConcatOfViews(ViewRewrite):
         facts = self.check(match)
         if isinstance(facts, NoMatch):
             return facts
-        return replace(match, nodes=(node, *facts["dying"])), {"source": facts["source"], "plan": facts["plan"]}
+        return replace(match, nodes=(node, *facts["dying"])), {
+            "source": facts["source"],
+            "plan": facts["plan"],
+        }
 
     def check(self, match: Match) -> Facts | NoMatch:
         node = match.root
         parts = [v for v in node.inputs if v is not None]
         chains = [chain_to(v, through_split=True) for v in parts]
         source = chains[0].source
-        if any(c.source is not source or not c.nodes for c in chains) or len({shape_of(v) for v in parts}) > 1:
+        if (
+            any(c.source is not source or not c.nodes for c in chains)
+            or len({shape_of(v) for v in parts}) > 1
+        ):
             return NoMatch("the operands are not alike views of one value", node)
         joined = stack([c.view for c in chains])
         if joined is None:
@@ -115,7 +121,11 @@ class ConcatOfViews(ViewRewrite):
         dying |= {n for c in chains for n in c.nodes if is_op(n, "Split") and set(n.outputs) <= set(parts)}
         if plan is None or len(plan) > len(dying):
             return NoMatch("it would not be shorter", node)
-        return {"dying": tuple(n for c in chains for n in c.nodes if n in dying), "source": source, "plan": plan}
+        return {
+            "dying": tuple(n for c in chains for n in c.nodes if n in dying),
+            "source": source,
+            "plan": plan,
+        }
 
     def rewrite(self, rw: Rewriter, match: Match, *, source: ir.Value, plan: Plan) -> ir.Value:
         return emit_plan(rw, source, plan)
@@ -187,7 +197,7 @@ class MoveViewsBeforeSplit(ViewRewrite):
         whole = emit_plan(rw, source, joint.plan)
         count = len(match.root.outputs)
         sizes = rw.const([shape_of(whole)[joint.place] // count] * count, "sizes")
-        values = rw.op("Split", [whole, sizes], {"axis": joint.place}, count)
+        values = rw.ops("Split", whole, sizes, outputs=count, axis=joint.place)
         return [emit_plan(rw, v, plan) for v, plan in zip(values, joint.undo, strict=True)]
 
 
