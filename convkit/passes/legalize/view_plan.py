@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations, pairwise, permutations
 from math import prod
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from convkit.passes.legalize.block_steps import MAX_RANK, permutation_steps
 from convkit.passes.legalize.index_map import (
     Digit,
     Shape,
@@ -25,10 +23,7 @@ from convkit.passes.legalize.index_map import (
 )
 from convkit.rewrite import Rewriter
 
-MAX_RANK = 4
-"""No tensor of a higher rank is made: mobile GPU delegates refuse ranks 5 and 6."""
-
-_MAX_DIGITS = 8
+_MAX_DIGITS = 10
 _MAX_INDICES = 1 << 14
 
 
@@ -326,40 +321,3 @@ def _transpose_of(source: Shape, view: View, target: Shape) -> Plan | None:
         perm = tuple(a if n == 1 else next(moving) for a, n in enumerate(source))
     shape = tuple(source[a] for a in perm)
     return (Step("Transpose", shape, perm), *_reshape(shape, target))
-
-
-@lru_cache(maxsize=256)
-def permutation_steps(perm: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Factor a permutation into the fewest that move at most MAX_RANK blocks of neighbours.
-
-    `perm[i]` is the input position of output i. Each step lists, in output order, the blocks
-    [start, stop) of its input. Breadth first over arrangements: exact, and small for the few digits
-    that occur.
-    """
-    start = tuple(range(len(perm)))
-    came: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[tuple[int, int], ...]] | None] = {start: None}
-    queue = deque([start])
-    while queue and perm not in came:
-        now = queue.popleft()
-        for blocks in _block_moves(len(perm)):
-            after = tuple(now[i] for a, b in blocks for i in range(a, b))
-            if after not in came:
-                came[after] = (now, blocks)
-                queue.append(after)
-    steps: list[tuple[tuple[int, int], ...]] = []
-    at = perm
-    while (link := came[at]) is not None:
-        at, blocks = link
-        steps.append(blocks)
-    return tuple(reversed(steps))
-
-
-def _block_moves(n: int) -> Iterator[tuple[tuple[int, int], ...]]:
-    """Every way to cut n positions into 2 to MAX_RANK blocks and reorder them; fewer blocks first."""
-    for parts in range(2, min(n, MAX_RANK) + 1):
-        for cuts in combinations(range(1, n), parts - 1):
-            edges = (0, *cuts, n)
-            blocks = list(pairwise(edges))
-            for order in permutations(blocks):
-                if list(order) != blocks:
-                    yield order
