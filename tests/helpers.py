@@ -14,6 +14,7 @@ from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.lowering import lower
 from convkit.dialects.tflite.versions import assign_versions
 from convkit.dialects.tflite.writer import serialize
+from convkit.ir.normal import normalize
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -113,11 +114,13 @@ def check_lowering(
     tolerance: float = 1e-5,
     prepare: Callable[[Graph], Graph | None] | None = None,
 ) -> Graph:
-    """Lower, write and run `model`; its outputs must be onnxruntime's, with XNNPACK and without.
+    """Normalize, lower, write and run `model`; its outputs must be onnxruntime's, with XNNPACK and without.
 
     `prepare` is applied to the lowered graph before versions are assigned. Returns the graph.
     """
-    graph = lower(ir.from_proto(model))
+    normal_form = ir.from_proto(model)
+    normalize(normal_form)
+    graph = lower(normal_form)
     if prepare is not None:
         graph = prepare(graph) or graph
     assign_versions(graph)

@@ -12,25 +12,14 @@ from convkit.ir.facts import attr
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 
 
-def _scaled(b: Builder, x: Tensor, factor: float) -> Tensor:
+def scaled(b: Builder, x: Tensor, factor: float) -> Tensor:
+    """factor x."""
     return x if factor == 1 else b.binary("MUL", x, b.scalar_like(x, factor))
 
 
-def _shifted(b: Builder, x: Tensor, offset: float) -> Tensor:
+def shifted(b: Builder, x: Tensor, offset: float) -> Tensor:
+    """x + offset."""
     return x if offset == 0 else b.binary("ADD", x, b.scalar_like(x, offset))
-
-
-def _bounded(b: Builder, x: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
-    if low is not None:
-        x = b.binary("MAXIMUM", x, low)
-    return x if high is None else b.binary("MINIMUM", x, high)
-
-
-def _finite(bound: Tensor | None, limit: float) -> Tensor | None:
-    """The bound, or None where it bounds nothing."""
-    if bound is None or bound.data is None or float(bound.data.reshape(-1)[0]) != limit:
-        return bound
-    return None
 
 
 @lowers("Relu")
@@ -38,6 +27,9 @@ def relu(b: Builder, node: ir.Node) -> Tensor:
     """max(x, 0)."""
     x = b.input(node)
     return b.unary("RELU", x) if x.dtype.kind == "f" else b.binary("MAXIMUM", x, b.scalar_like(x, 0))
+
+
+_RANGES = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
 
 @lowers("Clip")
@@ -49,20 +41,21 @@ def clip(b: Builder, node: ir.Node) -> Tensor:
     x, low, high = b.inputs(node, 3)
     assert x is not None
     if x.dtype.kind == "f":
-        low, high = _finite(low, -np.inf), _finite(high, np.inf)
-    known = tuple(None if t is None or t.data is None else float(t.data.reshape(-1)[0]) for t in (low, high))
-    given = (low is not None, high is not None)
-    if x.dtype.kind == "f":
-        if known[0] == 0 and not given[1]:
-            return b.unary("RELU", x)
-        if known == (0, 6):
-            return b.unary("RELU6", x)
-        if known == (-1, 1):
-            return b.unary("RELU_N1_TO_1", x)
-    low, high = (None if t is None else b.reshape(t, ()) for t in (low, high))
-    if known[0] == 0 and x.dtype.kind == "f":
-        return _bounded(b, b.unary("RELU", x), None, high)
-    return _bounded(b, x, low, high)
+        limits = (_number(low, -np.inf), _number(high, np.inf))
+        if limits in _RANGES:
+            return b.unary(_RANGES[limits], x)
+        if limits[0] == 0:
+            x, low = b.unary("RELU", x), None
+    if low is not None:
+        x = b.binary("MAXIMUM", x, b.reshape(low, ()))
+    return x if high is None else b.binary("MINIMUM", x, b.reshape(high, ()))
+
+
+def _number(bound: Tensor | None, absent: float) -> float | None:
+    """The bound as a number, `absent` where there is none, None where it is computed."""
+    if bound is None:
+        return absent
+    return None if bound.data is None else float(bound.data.reshape(-1)[0])
 
 
 @lowers("HardSigmoid")
@@ -74,7 +67,7 @@ def hard_sigmoid(b: Builder, node: ir.Node) -> Tensor:
     x = b.input(node)
     alpha, beta = np.float32(attr(node, "alpha", 0.2)), np.float32(attr(node, "beta", 0.5))
     slope = 1.0 if alpha == np.float32(1 / 6) else 6 * float(alpha)
-    return _scaled(b, b.unary("RELU6", _shifted(b, _scaled(b, x, slope), 6 * float(beta))), 1 / 6)
+    return scaled(b, b.unary("RELU6", shifted(b, scaled(b, x, slope), 6 * float(beta))), 1 / 6)
 
 
 @lowers("HardSwish")
@@ -86,10 +79,10 @@ def hard_swish(b: Builder, node: ir.Node) -> Tensor:
 def _elu(b: Builder, x: Tensor, alpha: float, scale: float = 1.0, gamma: float = 1.0) -> Tensor:
     """gamma (max(x, 0) + alpha expm1(min(x, 0) scale)); TFLite's ELU is expm1 below zero."""
     if alpha == scale == 1:
-        return _scaled(b, b.unary("ELU", x), gamma)
-    negative = _scaled(b, b.binary("MINIMUM", x, b.scalar_like(x, 0)), scale)
-    falling = _scaled(b, b.unary("ELU", negative), alpha * gamma)
-    return b.binary("ADD", _scaled(b, b.unary("RELU", x), gamma), falling)
+        return scaled(b, b.unary("ELU", x), gamma)
+    negative = scaled(b, b.binary("MINIMUM", x, b.scalar_like(x, 0)), scale)
+    falling = scaled(b, b.unary("ELU", negative), alpha * gamma)
+    return b.binary("ADD", scaled(b, b.unary("RELU", x), gamma), falling)
 
 
 @lowers("Elu")
@@ -145,8 +138,8 @@ def shrink(b: Builder, node: ir.Node) -> Tensor:
     zero = b.scalar_like(x, 0)
     above = b.binary("GREATER", x, b.scalar_like(x, lambd), np.bool_)
     below = b.binary("LESS", x, b.scalar_like(x, -lambd), np.bool_)
-    rest = b.emit("SELECT_V2", [below, _shifted(b, x, bias), zero], x.shape, x.dtype)
-    return b.emit("SELECT_V2", [above, _shifted(b, x, -bias), rest], x.shape, x.dtype)
+    rest = b.emit("SELECT_V2", [below, shifted(b, x, bias), zero], x.shape, x.dtype)
+    return b.emit("SELECT_V2", [above, shifted(b, x, -bias), rest], x.shape, x.dtype)
 
 
 @lowers("Softplus")
@@ -154,14 +147,14 @@ def softplus(b: Builder, node: ir.Node) -> Tensor:
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), which cannot overflow."""
     x = b.input(node)
     decay = b.unary("EXP", b.unary("NEG", b.unary("ABS", x)))
-    return b.binary("ADD", b.unary("RELU", x), b.unary("LOG", _shifted(b, decay, 1)))
+    return b.binary("ADD", b.unary("RELU", x), b.unary("LOG", shifted(b, decay, 1)))
 
 
 @lowers("Softsign")
 def softsign(b: Builder, node: ir.Node) -> Tensor:
     """x / (1 + |x|)."""
     x = b.input(node)
-    return b.binary("DIV", x, _shifted(b, b.unary("ABS", x), 1))
+    return b.binary("DIV", x, shifted(b, b.unary("ABS", x), 1))
 
 
 @lowers("Mish")
@@ -181,14 +174,13 @@ def gelu(b: Builder, node: ir.Node) -> Tensor:
 def swish(b: Builder, node: ir.Node) -> Tensor:
     """x sigmoid(alpha x)."""
     x = b.input(node)
-    return b.binary("MUL", x, b.unary("LOGISTIC", _scaled(b, x, attr(node, "alpha", 1.0))))
+    return b.binary("MUL", x, b.unary("LOGISTIC", scaled(b, x, attr(node, "alpha", 1.0))))
 
 
 @lowers("Hardmax")
 def hardmax(b: Builder, node: ir.Node) -> Tensor:
     """One at the first largest element along the axis, zero elsewhere."""
-    x = b.input(node)
-    axis = attr(node, "axis", -1) % x.rank
+    x, axis = b.input(node), attr(node, "axis")
     if axis != x.rank - 1:
         raise UnsupportedError("the axis is not the last one")
     index = b.emit("ARG_MAX", [x, b.const(axis)], x.shape[:-1], np.int32, output_type="INT32")

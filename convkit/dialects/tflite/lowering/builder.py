@@ -16,7 +16,7 @@ from convkit.diagnostics import ConvkitError, Diagnostic, Location
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.kernels import computed_in, max_rank, value_input
 from convkit.dialects.tflite.schema import type_name
-from convkit.ir.facts import dtype_of, shape_of
+from convkit.ir.facts import dtype_of, input_at, ints, shape_of
 from convkit.ir.origin import Origin, origin_of
 
 Result = Tensor | Sequence[Tensor]
@@ -46,6 +46,14 @@ def lowered_operators() -> list[str]:
 
 class UnsupportedError(Exception):
     """Raised by a lowering: this node cannot be expressed, and why (a sentence without a period)."""
+
+
+def constant_ints(node: ir.Node, index: int) -> tuple[int, ...]:
+    """The integers of a constant input; UnsupportedError where they are computed."""
+    found = ints(input_at(node, index))
+    if found is None:
+        raise UnsupportedError(f"input {index} is not constant")
+    return found
 
 
 class Builder:
@@ -197,8 +205,19 @@ class Builder:
         return self.emit("CAST", [x], x.shape, dtype, **options)
 
     def binary(self, code: str, a: Tensor, b: Tensor, dtype: Any = None, **options: Any) -> Tensor:
-        """A binary elementwise operator with numpy broadcasting."""
-        return self.emit(code, [a, b], np.broadcast_shapes(a.shape, b.shape), dtype, **options)
+        """A binary elementwise operator with numpy broadcasting.
+
+        Below rank 4 the GPU delegate takes the first dimension for the batch, which a constant must not
+        have: there the operator runs under a leading dimension of 1.
+        """
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        batched = len(shape) < 4 and any(
+            t.data is not None and t.rank == len(shape) > 0 and t.shape[0] > 1 for t in (a, b)
+        )
+        if not batched:
+            return self.emit(code, [a, b], shape, dtype, **options)
+        a, b = (self.reshape(t, (1,) * (len(shape) + 1 - t.rank) + t.shape) for t in (a, b))
+        return self.reshape(self.emit(code, [a, b], (1, *shape), dtype, **options), shape)
 
     def unary(self, code: str, x: Tensor, dtype: Any = None, **options: Any) -> Tensor:
         """A unary elementwise operator."""
@@ -245,7 +264,9 @@ class Builder:
                     self._tensors[value] = self._interface(value)
         if refused:
             raise ConvkitError(*refused)
-        outputs = [self._output(value, inputs) for value in source.outputs]
+        outputs: list[Tensor] = []
+        for value in source.outputs:
+            outputs.append(self._output(value, [*inputs, *outputs]))
         return Graph(
             inputs,
             outputs,
@@ -259,10 +280,10 @@ class Builder:
         self._tensors[value] = tensor
         return tensor
 
-    def _output(self, value: ir.Value, inputs: list[Tensor]) -> Tensor:
-        """An output tensor; one that is an input or a constant is copied, as TFLite needs."""
+    def _output(self, value: ir.Value, taken: list[Tensor]) -> Tensor:
+        """An output tensor; one that is a constant, an input or another output is copied, as TFLite needs."""
         tensor = self.tensor(value)
-        if tensor.data is None and not any(tensor is i for i in inputs):
+        if tensor.data is None and not any(tensor is t for t in taken):
             return tensor
         self._base, self._origin = value.name or "output", Origin()
         shape = self.const(tensor.shape, np.int32, "shape")
@@ -294,4 +315,14 @@ def lower(model: ir.Model) -> Graph:
     return Builder().graph(model)
 
 
-__all__ = ["NCHW", "NHWC", "Builder", "Lowering", "UnsupportedError", "lower", "lowered_operators", "lowers"]
+__all__ = [
+    "NCHW",
+    "NHWC",
+    "Builder",
+    "Lowering",
+    "UnsupportedError",
+    "constant_ints",
+    "lower",
+    "lowered_operators",
+    "lowers",
+]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 import onnx_ir as ir
 
@@ -28,54 +26,46 @@ _UNARY = {
     "Sqrt": "SQRT",
     "Tanh": "TANH",
 }
-_BINARY = {
-    "Add": "ADD",
-    "Div": "DIV",
-    "Mul": "MUL",
-    "Sub": "SUB",
-}
-_LOGICAL = {"And": "LOGICAL_AND", "Or": "LOGICAL_OR", "Xor": "NOT_EQUAL"}
-_COMPARISON = {
+_BINARY = {"Add": "ADD", "Div": "DIV", "Max": "MAXIMUM", "Min": "MINIMUM", "Mul": "MUL", "Sub": "SUB"}
+_PREDICATE = {
+    "And": "LOGICAL_AND",
     "Equal": "EQUAL",
     "Greater": "GREATER",
     "GreaterOrEqual": "GREATER_EQUAL",
     "Less": "LESS",
     "LessOrEqual": "LESS_EQUAL",
+    "Or": "LOGICAL_OR",
+    "Xor": "NOT_EQUAL",
 }
-_VARIADIC = {"Max": "MAXIMUM", "Mean": "ADD", "Min": "MINIMUM", "Sum": "ADD"}
+
+
+def absolute(b: Builder, x: Tensor) -> Tensor:
+    """|x|; the kernel of ABS lacks int64."""
+    return b.binary("MAXIMUM", x, b.unary("NEG", x)) if x.dtype == np.int64 else b.unary("ABS", x)
 
 
 @lowers(*_UNARY)
 def unary(b: Builder, node: ir.Node) -> Tensor:
-    """y = f(x); the integer kernels of a float function are the identity."""
+    """y = f(x)."""
     x = b.input(node)
-    if node.op_type in ("Ceil", "Floor", "Round") and x.dtype.kind in "iu":
-        return x
+    if node.op_type == "Abs":
+        return absolute(b, x)
+    if x.dtype.kind in "iu" and node.op_type == "Sign":
+        positive = b.binary("MINIMUM", x, b.scalar_like(x, 1))
+        return positive if x.dtype.kind == "u" else b.binary("MAXIMUM", positive, b.scalar_like(x, -1))
     return b.unary(_UNARY[node.op_type], x)
 
 
 @lowers(*_BINARY)
 def binary(b: Builder, node: ir.Node) -> Tensor:
-    """y = f(a, b) with broadcasting; integer DIV truncates in both worlds."""
+    """y = f(a, b) with broadcasting; an integer DIV truncates in both worlds."""
     return b.binary(_BINARY[node.op_type], b.input(node, 0), b.input(node, 1))
 
 
-@lowers(*_COMPARISON, *_LOGICAL)
+@lowers(*_PREDICATE)
 def predicate(b: Builder, node: ir.Node) -> Tensor:
     """A boolean of two operands, with broadcasting."""
-    code = (_COMPARISON | _LOGICAL)[node.op_type]
-    return b.binary(code, b.input(node, 0), b.input(node, 1), np.bool_)
-
-
-@lowers(*_VARIADIC)
-def variadic(b: Builder, node: ir.Node) -> Tensor:
-    """A fold of a binary operator over any number of operands."""
-    code = _VARIADIC[node.op_type]
-    operands = [b.tensor(v) for v in node.inputs if v is not None]
-    total = reduce(lambda x, y: b.binary(code, x, y), operands)
-    if node.op_type == "Mean" and len(operands) > 1:
-        return b.binary("MUL", total, b.scalar_like(total, 1 / len(operands)))
-    return total
+    return b.binary(_PREDICATE[node.op_type], b.input(node, 0), b.input(node, 1), np.bool_)
 
 
 @lowers("Pow")
@@ -139,10 +129,13 @@ def is_inf(b: Builder, node: ir.Node) -> Tensor:
 
 @lowers("Where")
 def where(b: Builder, node: ir.Node) -> Tensor:
-    """x where the condition holds, else y, with broadcasting."""
-    condition, x, y = (b.input(node, i) for i in range(3))
-    shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
-    return b.emit("SELECT_V2", [condition, x, y], shape, x.dtype)
+    """x where the condition holds, else y; the GPU delegate broadcasts single numbers only."""
+    operands = [b.input(node, i) for i in range(3)]
+    shape = np.broadcast_shapes(*(t.shape for t in operands))
+    for i, t in enumerate(operands):
+        if t.data is not None and (i == 0 or t.data.size > 1) and t.shape != shape:
+            operands[i] = b.const(np.broadcast_to(t.data, shape), hint="broadcast")
+    return b.emit("SELECT_V2", operands, shape, operands[1].dtype)
 
 
 @lowers("BitwiseXor")
@@ -170,7 +163,7 @@ def bit_shift(b: Builder, node: ir.Node) -> Tensor:
     return b.binary("MUL", x, b.const((1 << y.data.astype(np.uint64)).astype(x.dtype), hint="power"))
 
 
-@lowers("Cast", "CastLike")
+@lowers("Cast")
 def cast(b: Builder, node: ir.Node) -> Tensor:
     """x in another element type; TFLite converts as C++ does, which is what ONNX asks."""
     x = b.input(node)
@@ -182,7 +175,7 @@ def cast(b: Builder, node: ir.Node) -> Tensor:
     return b.cast(x, dtype.numpy())
 
 
-@lowers("Identity", "Dropout")
+@lowers("Identity")
 def identity(b: Builder, node: ir.Node) -> Tensor:
-    """Nothing."""
+    """x itself; the normal form keeps it only between the graph's own inputs and outputs."""
     return b.input(node)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
-from convkit.ir.facts import attr, input_at, ints, is_op
+from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, constant_ints, lowers
+from convkit.ir.facts import attr, is_op, shape_of
 
 
 def cut(b: Builder, x: Tensor, starts: Sequence[int], steps: Sequence[int], sizes: Sequence[int]) -> Tensor:
@@ -55,109 +56,96 @@ def take(b: Builder, x: Tensor, axis: int, indices: np.ndarray) -> Tensor:
 
 @lowers("Slice")
 def slice_(b: Builder, node: ir.Node) -> Tensor:
-    """Per axis start, end and step as Python has them, clamped."""
+    """Per axis start, end and step as Python has them."""
     x = b.input(node)
-    given = [ints(input_at(node, i)) for i in range(1, 5)]
-    if node.attributes.get("starts") is not None:  # before opset 10
-        given = [attr(node, "starts"), attr(node, "ends"), attr(node, "axes"), None]
-    starts, ends, axes, steps = given
-    if starts is None or ends is None:
-        raise UnsupportedError("starts and ends are not constant")
-    axes = axes if axes is not None else tuple(range(len(starts)))
-    first, stride, sizes = [0] * x.rank, [1] * x.rank, list(x.shape)
-    for i, axis in enumerate(axes):
-        taken = range(x.shape[axis])[slice(starts[i], _end(ends[i]), steps[i] if steps else 1)]
-        first[axis], stride[axis], sizes[axis] = taken.start, taken.step, len(taken)
-    if 0 in sizes:
-        raise UnsupportedError("the result is empty")
+    first, stride, sizes = [0] * x.rank, [1] * x.rank, list(shape_of(node.outputs[0]))
+    starts, _, axes, steps = (constant_ints(node, i) for i in range(1, 5))
+    for start, axis, step in zip(starts, axes, steps, strict=True):
+        first[axis], stride[axis] = start, step
     return cut(b, x, first, stride, sizes)
 
 
-def _end(end: int) -> int | None:
-    """An end of -inf as ONNX spells it means past the first element."""
-    return None if end <= -(2**31) else end
-
-
 def _indices(b: Builder, value: ir.Value, size: int) -> Tensor:
-    """Runtime indices as int32 in [0, size): ONNX allows negative ones, TFLite does not."""
-    indices = b.cast(b.tensor(value), np.int32)
-    if value.dtype is not None and value.dtype.name.startswith("UINT"):
-        return indices
-    if is_op(value.producer(), "ArgMax", "ArgMin", "TopK"):
+    """Indices along a dimension, in [0, size) and int32: ONNX allows negative ones, TFLite does not."""
+    known = b.tensor(value)
+    if known.data is not None:
+        return b.const(known.data.astype(np.int64) % size, np.int32, "indices")
+    indices = b.cast(known, np.int32)
+    if known.dtype.kind == "u" or is_op(value.producer(), "ArgMax", "ArgMin", "TopK"):
         return indices
     return b.binary("FLOOR_MOD", indices, b.scalar_like(indices, size))
 
 
+def _pick(b: Builder, x: Tensor, axis: int, indices: Tensor) -> Tensor:
+    """Slices of x at indices of any rank, which are flattened: the GPU delegate takes one dimension only."""
+    shape = [*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]]
+    if indices.data is not None:
+        return b.reshape(take(b, x, axis, indices.data.reshape(-1)), shape)
+    flat = b.reshape(indices, (prod(indices.shape),))
+    picked = b.emit("GATHER", [x, flat], [*x.shape[:axis], *flat.shape, *x.shape[axis + 1 :]], axis=axis)
+    return b.reshape(picked, shape)
+
+
+def _combine(b: Builder, code: str, x: Tensor, y: Tensor) -> Tensor:
+    """An ADD or MUL of indices, folded where both are known."""
+    if x.data is None or y.data is None:
+        return b.binary(code, x, y)
+    return b.const({"ADD": np.add, "MUL": np.multiply}[code](x.data, y.data), hint="indices")
+
+
 @lowers("Gather")
 def gather(b: Builder, node: ir.Node) -> Tensor:
-    """Slices of x along the axis, in the order and shape of the indices.
-
-    Indices are flattened, since the GPU delegate takes one dimension only.
-    """
-    x, value = b.input(node), node.inputs[1]
+    """Slices of x along the axis, in the order and shape of the indices."""
+    x, value, axis = b.input(node), node.inputs[1], attr(node, "axis")
     assert value is not None
-    axis = attr(node, "axis", 0) % x.rank
-    known = b.tensor(value)
-    if known.data is not None:
-        picked = take(b, x, axis, known.data.reshape(-1).astype(np.int64) % x.shape[axis])
-    else:
-        flat = b.reshape(_indices(b, value, x.shape[axis]), (known_size(known.shape),))
-        shape = [*x.shape[:axis], flat.shape[0], *x.shape[axis + 1 :]]
-        picked = b.emit("GATHER", [x, flat], shape, axis=axis)
-    return b.reshape(picked, [*x.shape[:axis], *known.shape, *x.shape[axis + 1 :]])
-
-
-def known_size(shape: Sequence[int]) -> int:
-    """The number of elements under a shape."""
-    return int(np.prod(shape, dtype=np.int64))
-
-
-def _wrapped(indices: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Constant index tuples (last dimension) made non-negative."""
-    return indices % np.asarray(sizes, np.int64)
+    return _pick(b, x, axis, _indices(b, value, x.shape[axis]))
 
 
 @lowers("GatherND")
 def gather_nd(b: Builder, node: ir.Node) -> Tensor:
-    """Elements or slices of x at index tuples."""
-    x, indices = b.input(node, 0), b.input(node, 1)
-    if attr(node, "batch_dims", 0):
-        raise UnsupportedError("batch_dims is not zero")
-    depth = indices.shape[-1]
-    index = _index_tuples(b, indices, x.shape[:depth])
-    return b.emit("GATHER_ND", [x, index], [*indices.shape[:-1], *x.shape[depth:]])
-
-
-def _index_tuples(b: Builder, indices: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Elements or slices of x at index tuples: a gather along the indexed dimensions made one."""
+    x, indices, batch = b.input(node, 0), b.input(node, 1), attr(node, "batch_dims", 0)
+    depth = batch + indices.shape[-1]
+    sizes, strides = x.shape[batch:depth], _strides(x.shape[:depth])
+    where = indices.shape[:-1]
+    positions = np.indices(where, np.int32)[:batch]
+    home = b.const(np.tensordot(strides[:batch], positions, 1), np.int32, "home")
     if indices.data is not None:
-        return b.const(_wrapped(indices.data, sizes), np.int32, "indices")
-    return b.binary("FLOOR_MOD", b.cast(indices, np.int32), b.const(sizes, np.int32, "sizes"))
+        inner = b.const((indices.data % np.asarray(sizes)) @ strides[batch:], np.int32, "indices")
+    else:
+        wrapped = b.binary("FLOOR_MOD", b.cast(indices, np.int32), b.const(sizes, np.int32, "sizes"))
+        steps = b.binary("MUL", wrapped, b.const(strides[batch:], np.int32, "strides"))
+        axes = b.const([len(where)], np.int32, "axes")
+        inner = b.emit("SUM", [steps, axes], where, keep_dims=False)
+    if batch:
+        inner = _combine(b, "ADD", inner, home)
+    return _pick(b, b.reshape(x, (prod(x.shape[:depth]), *x.shape[depth:])), 0, inner)
 
 
-def _along_axis(indices: np.ndarray, sizes: Sequence[int], axis: int) -> np.ndarray:
-    """The full index tuples of GatherElements and ScatterElements: own position but for the axis."""
-    grid = np.stack(np.meshgrid(*[np.arange(d) for d in indices.shape], indexing="ij"), -1)
-    grid[..., axis] = indices % sizes[axis]
-    return grid
+def _strides(shape: Sequence[int]) -> np.ndarray:
+    """How far apart neighbours along each dimension lie in a value laid out flat."""
+    return np.cumprod([1, *reversed(shape[1:])], dtype=np.int64)[::-1] if shape else np.zeros(0, np.int64)
 
 
 @lowers("GatherElements")
 def gather_elements(b: Builder, node: ir.Node) -> Tensor:
-    """x at the index along the axis and at the element's own position elsewhere."""
-    x, indices = b.input(node, 0), b.input(node, 1)
-    axis = attr(node, "axis", 0) % x.rank
-    if indices.data is not None:
-        tuples = b.const(_along_axis(indices.data, x.shape, axis), np.int32, "indices")
-        return b.emit("GATHER_ND", [x, tuples], indices.shape)
-    strides = np.cumprod([1, *reversed(x.shape[1:])])[::-1]  # flat position of each dimension's step
-    home = _along_axis(np.zeros(indices.shape, np.int64), x.shape, axis) @ strides
-    value = node.inputs[1]
+    """x at the index along the axis and at the element's own position elsewhere: a gather of x laid flat."""
+    x, value, axis = b.input(node, 0), node.inputs[1], attr(node, "axis")
     assert value is not None
-    index = _indices(b, value, x.shape[axis])
-    steps = b.binary("MUL", index, b.scalar_like(index, int(strides[axis])))
-    flat = b.binary("ADD", steps, b.const(home, np.int32, "home"))
-    source, count = b.reshape(x, (known_size(x.shape),)), known_size(indices.shape)
-    return b.reshape(b.emit("GATHER", [source, b.reshape(flat, (count,))], (count,), axis=0), indices.shape)
+    indices, strides = _indices(b, value, x.shape[axis]), _strides(x.shape)
+    others = np.where(np.arange(x.rank) == axis, 0, strides)
+    home = np.tensordot(others, np.indices(indices.shape), 1)
+    steps = _combine(b, "MUL", indices, b.scalar_like(indices, int(strides[axis])))
+    return _pick(
+        b, b.reshape(x, (prod(x.shape),)), 0, _combine(b, "ADD", steps, b.const(home, np.int32, "home"))
+    )
+
+
+def _along_axis(indices: np.ndarray, sizes: Sequence[int], axis: int) -> np.ndarray:
+    """The full index tuples of ScatterElements: the element's own position but for the axis."""
+    grid = np.moveaxis(np.indices(indices.shape), 0, -1)
+    grid[..., axis] = indices % sizes[axis]
+    return grid
 
 
 def _scattered(b: Builder, node: ir.Node, tuples: np.ndarray, updates: Tensor, x: Tensor) -> Tensor:
@@ -186,7 +174,7 @@ def _constant(t: Tensor, what: str) -> np.ndarray[Any, Any]:
 def scatter_nd(b: Builder, node: ir.Node) -> Tensor:
     """x with slices replaced (or added to) at constant index tuples."""
     x, indices, updates = (b.input(node, i) for i in range(3))
-    tuples = _wrapped(_constant(indices, "the indices"), x.shape[: indices.shape[-1]])
+    tuples = _constant(indices, "the indices") % np.asarray(x.shape[: indices.shape[-1]])
     return _scattered(b, node, tuples, updates, x)
 
 
@@ -194,5 +182,5 @@ def scatter_nd(b: Builder, node: ir.Node) -> Tensor:
 def scatter_elements(b: Builder, node: ir.Node) -> Tensor:
     """x with elements replaced (or added to) at constant indices along the axis."""
     x, indices, updates = (b.input(node, i) for i in range(3))
-    axis = attr(node, "axis", 0) % x.rank
+    axis = attr(node, "axis")
     return _scattered(b, node, _along_axis(_constant(indices, "the indices"), x.shape, axis), updates, x)

@@ -9,12 +9,12 @@ import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
-from convkit.dialects.tflite.lowering.indexing import take, window
-from convkit.ir.facts import attr, input_at, ints, shape_of
+from convkit.dialects.tflite.lowering.builder import Builder, constant_ints, lowers
+from convkit.dialects.tflite.lowering.indexing import cut, take, window
+from convkit.ir.facts import attr, shape_of
 
 
-@lowers("Reshape", "Squeeze", "Unsqueeze", "Flatten")
+@lowers("Reshape")
 def reshape(b: Builder, node: ir.Node) -> Tensor:
     """The same numbers under the output's shape."""
     return b.reshape(b.input(node), shape_of(node.outputs[0]))
@@ -43,7 +43,7 @@ def merged_permutation(shape: Sequence[int], perm: Sequence[int]) -> tuple[list[
 def transpose(b: Builder, node: ir.Node) -> Tensor:
     """A permutation of dimensions, of rank 4 at most where that is possible."""
     x = b.input(node)
-    perm = attr(node, "perm", tuple(reversed(range(x.rank))))
+    perm = attr(node, "perm")
     if x.rank <= 4:
         return b.transpose(x, perm)
     shape, order = merged_permutation(x.shape, perm)
@@ -52,33 +52,22 @@ def transpose(b: Builder, node: ir.Node) -> Tensor:
 
 @lowers("Concat")
 def concat(b: Builder, node: ir.Node) -> Tensor:
-    """The inputs one after the other along the axis; empty ones are left out."""
-    shape = shape_of(node.outputs[0])
-    axis = attr(node, "axis") % len(shape)
+    """The inputs one after the other along the axis."""
     parts = [b.tensor(v) for v in node.inputs if v is not None]
-    return join(b, [t for t in parts if t.shape[axis]], axis)
-
-
-def join(b: Builder, parts: Sequence[Tensor], axis: int) -> Tensor:
-    """The concatenation of one or more tensors."""
-    if len(parts) == 1:
-        return parts[0]
-    shape = list(parts[0].shape)
-    shape[axis] = sum(t.shape[axis] for t in parts)
-    return b.emit("CONCATENATION", parts, shape, axis=axis)
+    return b.emit("CONCATENATION", parts, shape_of(node.outputs[0]), axis=attr(node, "axis"))
 
 
 @lowers("Split")
 def split(b: Builder, node: ir.Node) -> list[Tensor]:
-    """Consecutive windows along the axis, each a SLICE: every target takes that."""
-    x = b.input(node)
-    axis = attr(node, "axis", 0) % x.rank
-    parts, start = [], 0
-    for value in node.outputs:
-        size = shape_of(value)[axis]
-        parts.append(window(b, x, axis, start, 1, size))
-        start += size
-    return parts
+    """SPLIT where every target takes it (two to four equal parts, all of use), else a SLICE for each part."""
+    x, axis = b.input(node), attr(node, "axis")
+    shapes = [shape_of(value) for value in node.outputs]
+    used = all(value.uses() or value.is_graph_output() for value in node.outputs)
+    if len(shapes) <= 4 and len(set(shapes)) == 1 and used and x.dtype == np.float32:
+        results = [(shape, x.dtype) for shape in shapes]
+        return b.emit_many("SPLIT", [b.const(axis), x], results, num_splits=len(shapes))
+    starts = np.cumsum([0, *(shape[axis] for shape in shapes)])
+    return [window(b, x, axis, int(start), 1, shape[axis]) for start, shape in zip(starts, shapes)]
 
 
 def repeat(b: Builder, x: Tensor, counts: Sequence[int]) -> Tensor:
@@ -94,10 +83,7 @@ def repeat(b: Builder, x: Tensor, counts: Sequence[int]) -> Tensor:
 @lowers("Tile")
 def tile(b: Builder, node: ir.Node) -> Tensor:
     """x repeated along each dimension."""
-    x, counts = b.input(node), ints(input_at(node, 1))
-    if counts is None:
-        raise UnsupportedError("the repeats are not constant")
-    return repeat(b, x, counts)
+    return repeat(b, b.input(node), constant_ints(node, 1))
 
 
 def broadcast(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -115,47 +101,45 @@ def expand(b: Builder, node: ir.Node) -> Tensor:
 @lowers("Pad")
 def pad(b: Builder, node: ir.Node) -> Tensor:
     """x with a border; a negative border is cut off first."""
-    x = b.input(node)
-    before, after = _borders(node, x.rank)
-    for axis, (low, high) in enumerate(zip(before, after, strict=True)):
-        if low < 0 or high < 0:
-            start, end = max(-low, 0), x.shape[axis] - max(-high, 0)
-            x = window(b, x, axis, start, 1, end - start)
-    borders = [(max(low, 0), max(high, 0)) for low, high in zip(before, after, strict=True)]
-    mode = attr(node, "mode", "constant")
-    if not any(low or high for low, high in borders):
-        return x
+    x, given, mode = b.input(node), constant_ints(node, 1), attr(node, "mode", "constant")
+    borders = list(zip(given[: x.rank], given[x.rank :], strict=True))
+    starts = [max(-low, 0) for low, _ in borders]
+    sizes = [d + min(low, 0) + min(high, 0) for d, (low, high) in zip(x.shape, borders, strict=True)]
+    x = cut(b, x, starts, [1] * x.rank, sizes)
+    borders = [(max(low, 0), max(high, 0)) for low, high in borders]
     if mode == "constant":
-        return pad_constant(b, x, borders, b.inputs(node, 3)[2])
+        return border(b, x, borders, b.inputs(node, 3)[2])
     if mode == "reflect" and all(max(p) < d for p, d in zip(borders, x.shape, strict=True)):
-        shape = [d + low + high for d, (low, high) in zip(x.shape, borders, strict=True)]
-        paddings = b.const(borders, np.int32, "paddings")
-        return b.emit("MIRROR_PAD", [x, paddings], shape, mode="REFLECT")
-    for axis, (low, high) in enumerate(borders):
-        source = np.pad(np.arange(x.shape[axis]), (low, high), mode=mode)
-        x = take(b, x, axis, source)
+        return border(b, x, borders, mirror=True)
+    for axis, widths in enumerate(borders):
+        x = take(b, x, axis, np.pad(np.arange(x.shape[axis]), widths, mode=mode))
     return x
 
 
-def _borders(node: ir.Node, rank: int) -> tuple[list[int], list[int]]:
-    pads = attr(node, "pads") or ints(input_at(node, 1))
-    if pads is None:
-        raise UnsupportedError("the pads are not constant")
-    axes = range(rank) if input_at(node, 3) is None else ints(input_at(node, 3))
-    if axes is None:
-        raise UnsupportedError("the axes are not constant")
-    before, after = [0] * rank, [0] * rank
-    for i, axis in enumerate(axes):
-        before[axis % rank], after[axis % rank] = pads[i], pads[len(pads) // 2 + i]
-    return before, after
-
-
-def pad_constant(
-    b: Builder, x: Tensor, borders: Sequence[tuple[int, int]], value: Tensor | None = None
+def border(
+    b: Builder,
+    x: Tensor,
+    widths: Sequence[tuple[int, int]],
+    value: Tensor | None = None,
+    *,
+    mirror: bool = False,
 ) -> Tensor:
-    """x with a border of zeros, or of a scalar value."""
-    shape = [d + low + high for d, (low, high) in zip(x.shape, borders, strict=True)]
-    paddings = b.const(np.asarray(borders), np.int32, "paddings")
-    if value is None or (value.data is not None and not value.data.any()):
-        return b.emit("PAD", [x, paddings], shape)
-    return b.emit("PADV2", [x, paddings, b.reshape(value, ())], shape)
+    """x with a border (before and after, per dimension) of zeros, of a scalar value, or of its own mirror.
+
+    Below rank 4, the GPU delegate wants rank 3 and takes the first dimension for an unpadded batch of one.
+    """
+    if not any(low or high for low, high in widths):
+        return x
+    shape, outer = x.shape, [d + low + high for d, (low, high) in zip(x.shape, widths, strict=True)]
+    fits = x.rank >= 4 or (x.rank == 3 and shape[0] == outer[0] == 1)
+    lead = 0 if fits else max(3 - x.rank, 1)
+    rows = [(0, 0)] * lead + list(widths)
+    operands: list[Tensor | None] = [b.reshape(x, (1,) * lead + shape), b.const(rows, np.int32, "paddings")]
+    lifted = [1] * lead + outer
+    if mirror:
+        padded = b.emit("MIRROR_PAD", operands, lifted, mode="REFLECT")
+    elif value is None or (value.data is not None and not value.data.any()):
+        padded = b.emit("PAD", operands, lifted)
+    else:
+        padded = b.emit("PADV2", [*operands, b.reshape(value, ())], lifted)
+    return b.reshape(padded, outer)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.builder import Builder, constant_ints, lowers
+from convkit.dialects.tflite.lowering.elementwise import absolute
 from convkit.dialects.tflite.lowering.indexing import window
-from convkit.ir.facts import attr, input_at, ints, shape_of
+from convkit.dialects.tflite.lowering.movement import border
+from convkit.ir.facts import attr, input_at, shape_of
 
 _REDUCTIONS = {
     "ReduceMax": "REDUCE_MAX",
@@ -20,19 +24,7 @@ _REDUCTIONS = {
 _COMPOSED = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
 
 
-def _axes(node: ir.Node, rank: int) -> list[int]:
-    """The reduced axes, sorted; all by default, none where the node says that none means none."""
-    given = attr(node, "axes")
-    if given is None and input_at(node, 1) is not None:
-        given = ints(input_at(node, 1))
-        if given is None:
-            raise UnsupportedError("the axes are not constant")
-    if not given:
-        return [] if attr(node, "noop_with_empty_axes", 0) else list(range(rank))
-    return sorted({a % rank for a in given})
-
-
-def reduce(b: Builder, code: str, x: Tensor, axes: list[int], keep: bool = True) -> Tensor:
+def reduce(b: Builder, code: str, x: Tensor, axes: Sequence[int], keep: bool = True) -> Tensor:
     """One reducing operator over non-negative axes; nothing where there is none to reduce."""
     if not axes:
         return x
@@ -43,8 +35,9 @@ def reduce(b: Builder, code: str, x: Tensor, axes: list[int], keep: bool = True)
 @lowers(*_REDUCTIONS, *_COMPOSED)
 def reduction(b: Builder, node: ir.Node) -> Tensor:
     """A reduction, with the elementwise functions around it that its name says."""
-    x, keep = b.input(node), bool(attr(node, "keepdims", 1))
-    axes, kind = _axes(node, x.rank), node.op_type
+    x, keep = b.input(node), bool(attr(node, "keepdims"))
+    kind = node.op_type
+    axes = constant_ints(node, 1) if input_at(node, 1) is not None else ()
     if kind in _REDUCTIONS:
         return reduce(b, _REDUCTIONS[kind], x, axes, keep)
     if kind == "ReduceLogSumExp":
@@ -52,7 +45,7 @@ def reduction(b: Builder, node: ir.Node) -> Tensor:
         total = reduce(b, "SUM", b.unary("EXP", b.binary("SUB", x, peak)), axes)
         return b.reshape(b.binary("ADD", peak, b.unary("LOG", total)), shape_of(node.outputs[0]))
     if kind == "ReduceL1":
-        x = b.unary("ABS", x)
+        x = absolute(b, x)
     elif kind in ("ReduceL2", "ReduceSumSquare"):
         x = b.binary("MUL", x, x) if x.dtype.kind in "iu" else b.unary("SQUARE", x)
     total = reduce(b, "SUM", x, axes, keep)
@@ -64,10 +57,12 @@ def reduction(b: Builder, node: ir.Node) -> Tensor:
 def arg_extreme(b: Builder, node: ir.Node) -> Tensor:
     """The index of the first (or last) extreme element along the axis."""
     x = b.input(node)
-    axis, last = attr(node, "axis", 0) % x.rank, attr(node, "select_last_index", 0)
+    axis, last = attr(node, "axis"), attr(node, "select_last_index", 0)
     if last:
         x = window(b, x, axis, x.shape[axis] - 1, -1, x.shape[axis])
-    code = "ARG_MAX" if node.op_type == "ArgMax" else "ARG_MIN"
+    code = node.op_type.upper().replace("ARG", "ARG_")
+    if code == "ARG_MIN" and x.dtype.kind == "f":  # the GPU delegate has no ARG_MIN
+        code, x = "ARG_MAX", b.unary("NEG", x)
     shape = [d for i, d in enumerate(x.shape) if i != axis]
     index = b.emit(code, [x, b.const(axis)], shape, np.int32, output_type="INT32")
     if last:
@@ -78,13 +73,8 @@ def arg_extreme(b: Builder, node: ir.Node) -> Tensor:
 @lowers("TopK")
 def top_k(b: Builder, node: ir.Node) -> list[Tensor]:
     """The k largest (or smallest) elements along the axis, in order, and their indices."""
-    x, k = b.input(node), attr(node, "k")
-    if k is None:
-        sizes = ints(input_at(node, 1))
-        if sizes is None:
-            raise UnsupportedError("k is not constant")
-        (k,) = sizes
-    axis, largest = attr(node, "axis", -1) % x.rank, attr(node, "largest", 1)
+    x, axis, largest = b.input(node), attr(node, "axis"), attr(node, "largest", 1)
+    (k,) = constant_ints(node, 1)
     perm = [i for i in range(x.rank) if i != axis] + [axis]
     back = [perm.index(i) for i in range(x.rank)]
     rows = b.transpose(x if largest else b.unary("NEG", x), perm)
@@ -96,9 +86,20 @@ def top_k(b: Builder, node: ir.Node) -> list[Tensor]:
 
 @lowers("CumSum")
 def cum_sum(b: Builder, node: ir.Node) -> Tensor:
-    """Running sums along the axis, from either end, with or without the element itself."""
-    x, axis = b.input(node), ints(input_at(node, 1))
-    if axis is None:
-        raise UnsupportedError("the axis is not constant")
-    flags = {name: bool(attr(node, name, 0)) for name in ("exclusive", "reverse")}
-    return b.emit("CUMSUM", [x, b.const(axis[0] % x.rank)], x.shape, **flags)
+    """Running sums along the axis, from either end, with or without the element itself.
+
+    The GPU delegate ignores CUMSUM's flags: a reversed sum runs on the reversed value, an exclusive one on
+    the value moved on by one element.
+    """
+    x, (axis,) = b.input(node), constant_ints(node, 1)
+    axis, size = axis % x.rank, x.shape[axis]
+    reverse = attr(node, "reverse", 0)
+    if reverse:
+        x = window(b, x, axis, size - 1, -1, size)
+    if attr(node, "exclusive", 0):
+        if size == 1:
+            return b.const(np.zeros(x.shape, x.dtype), hint="zeros")
+        moved = [(int(i == axis), 0) for i in range(x.rank)]
+        x = border(b, window(b, x, axis, 0, 1, size - 1), moved)
+    total = b.emit("CUMSUM", [x, b.const(axis)], x.shape)
+    return window(b, total, axis, size - 1, -1, size) if reverse else total
