@@ -87,6 +87,11 @@ class LayoutProblem:
         self.nodes: list[Node] = []
         self.nodes_of: dict[int, list[Node]] = {}
         self._place: dict[int, tuple[int, Perm]] = {}
+        self._readers: dict[int, list[Op]] = graph.consumers()
+        self._results = {id(t) for t in graph.outputs}
+        self._serial = 0  # of moves
+        self._settled: dict[Node | None, tuple[int, set[Mode]]] = {}
+        self._changed: dict[int, int] = {}
         self.inputs = [self._interface(t, io_layout) for t in graph.inputs]
         for op in graph.ops:
             self._add_operator(op)
@@ -122,9 +127,11 @@ class LayoutProblem:
             self.values[value].aliases.append((op.output, naming))
             return
         tensors = slot_tensors(op)
+        inside = not any(id(t) in self._results for t in op.outputs)
+        readers = [reader for t in op.outputs for reader in self._readers.get(id(t), ())] if inside else []
         self.nodes_of[id(op)] = [
             self._add_node(op, axes, [t for k in axes.slots if (t := tensors[k]) is not None])
-            for axes in axes_of(op)
+            for axes in axes_of(op, readers)
         ]
 
     def _add_node(self, op: Op | None, axes: Axes, tensors: list[Tensor]) -> Node:
@@ -152,19 +159,29 @@ class LayoutProblem:
 
     def _move(self, region: Region) -> bool:
         """Take that part of a region's proposal that lowers the cost most, if any does."""
-        if not region.proposed:
-            return False
         touched = sorted({v for node in region.proposed for v in node.values if v != _NO_VALUE})
+        if self._is_settled(region, touched):
+            return False
+        self._serial += 1
         before = sum(self.cost(v) for v in touched)
-        chosen = region.cheapest(touched)
-        kept = {node: node.mode for node in chosen}
+        chosen = {node: node.mode for node in region.cheapest(touched)}
+        for node, mode in region.proposed.items():
+            self._settled[node] = (self._serial, {node.mode, mode})
         for node in chosen:
             node.mode = region.proposed[node]
         if sum(self.cost(v) for v in touched) < before:
+            self._changed.update(dict.fromkeys((v for node in chosen for v in node.values), self._serial))
             return True
-        for node, mode in kept.items():
+        for node, mode in chosen.items():
             node.mode = mode
         return False
+
+    def _is_settled(self, region: Region, touched: list[int]) -> bool:
+        """Whether an earlier move has chosen between the same modes in the same surroundings."""
+        serial, _ = self._settled.get(next(iter(region.proposed), None), (0, None))
+        return all(
+            self._settled.get(node) == (serial, {node.mode, mode}) for node, mode in region.proposed.items()
+        ) and all(self._changed.get(value, 0) <= serial for value in touched)
 
     def cost(self, index: int) -> int:
         """What a value costs with the modes as they are."""

@@ -8,13 +8,23 @@ tensor with the most of them (its widest one).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from convkit.dialects.tflite.graph import Op, Tensor
-from convkit.dialects.tflite.storage import Perm, Shape, carried, identity, settle, stored, wide_axes
+from convkit.dialects.tflite.storage import (
+    Perm,
+    Shape,
+    carried,
+    flattened_axes,
+    identity,
+    settle,
+    stored,
+    wide_axes,
+)
 
 
 def _names(text: str) -> frozenset[str]:
@@ -118,6 +128,40 @@ class ReshapeAxes:
 
 
 @dataclass(frozen=True)
+class FlattenAxes:
+    """A RESHAPE that makes one last axis of several, for readers that take its elements in any order."""
+
+    plain: ReshapeAxes
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """See `Axes`."""
+        return self.plain.slots
+
+    def follow(self, slot: int, perm: Perm) -> Mode | None:
+        """See `Axes`."""
+        mode = self.plain.follow(slot, perm)
+        if mode is None and slot == 0 and self.elements(perm) is not None:
+            return perm, identity(len(self.plain.target))
+        return mode
+
+    def elements(self, perm: Perm) -> np.ndarray | None:
+        """Which element of the last axis stands at each place when the input is stored by `perm`.
+
+        None if `perm` moves more than the elements of that axis.
+        """
+        source = self.plain.source
+        flat = flattened_axes(source, self.plain.target)
+        wide = wide_axes(perm, source)
+        rest = [axis for axis in wide_axes(identity(len(source)), source) if axis not in flat]
+        if not flat or list(wide[: len(rest)]) != rest:
+            return None
+        sizes = [source[axis] for axis in flat]
+        places = np.arange(np.prod(sizes)).reshape(sizes)
+        return places.transpose([flat.index(axis) for axis in wide[len(rest) :]]).reshape(-1)
+
+
+@dataclass(frozen=True)
 class MatrixAxes:
     """One operand of a BATCH_MATMUL, which may be stored with its last two axes exchanged."""
 
@@ -154,14 +198,18 @@ def slot_tensors(op: Op) -> list[Tensor | None]:
     return [*op.inputs, *op.outputs]
 
 
-def axes_of(op: Op) -> list[Axes]:
-    """The groups of slots of `op` that move together; each runtime tensor is in one."""
+def axes_of(op: Op, readers: Sequence[Op]) -> list[Axes]:
+    """The groups of slots of `op` that move together; each runtime tensor is in one.
+
+    `readers` are the operators that read its outputs.
+    """
     tensors = slot_tensors(op)
     runtime = tuple(k for k, t in enumerate(tensors) if t is not None and not t.is_constant)
     if op.code == "RESHAPE" and _is_plain_reshape(op):
         source, target = op.inputs[0], op.output
         assert source is not None
-        return [ReshapeAxes(source.shape, target.shape, (0, len(op.inputs)))]
+        plain = ReshapeAxes(source.shape, target.shape, (0, len(op.inputs)))
+        return [FlattenAxes(plain) if readers and all(map(_has_free_features, readers)) else plain]
     if op.code == "BATCH_MATMUL":
         operands = [MatrixAxes((k,), t.shape) for k in runtime if k < 2 and (t := tensors[k]) is not None]
         return [*operands, FixedAxes((len(op.inputs),))]
@@ -170,6 +218,21 @@ def axes_of(op: Op) -> list[Axes]:
         return [FixedAxes(runtime)]
     others = tuple(k for k in runtime if k not in labelled.slots)
     return [labelled, FixedAxes(others)] if others else [labelled]
+
+
+def _has_free_features(op: Op) -> bool:
+    """Whether the columns of the operator's weights can follow any order of its input's last axis."""
+    weights = op.inputs[1] if op.code == "FULLY_CONNECTED" else None
+    return weights is not None and weights.is_constant and weights.rank == 2 and not weights.quantization
+
+
+def with_features(op: Op, elements: np.ndarray) -> Tensor:
+    """The weights of a FULLY_CONNECTED whose input's last axis is in the order `elements`."""
+    weights = op.inputs[1]
+    assert weights is not None
+    assert weights.data is not None
+    name = f"{weights.name}_reordered"
+    return Tensor(name, weights.shape, weights.dtype, np.ascontiguousarray(weights.data[:, elements]))
 
 
 def _is_plain_reshape(op: Op) -> bool:

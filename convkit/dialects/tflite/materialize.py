@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from convkit.dialects.tflite.assignment import LayoutProblem, Node
 from convkit.dialects.tflite.axes import (
+    FlattenAxes,
     LabelledAxes,
     MatrixAxes,
     broadcast_shape,
     is_broadcasting,
     named,
     reordered,
+    with_features,
 )
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
@@ -54,6 +59,7 @@ class _Writer:
         self._taken = {t.name for t in problem.graph.tensors()}
         self._tensor_for: dict[int, dict[Form, Tensor]] = {}
         self._have: dict[int, dict[Form, tuple[Tensor, Perm]]] = {}
+        self._elements: dict[int, np.ndarray] = {}  # for what flattens to an order of its own
         self._reshaped: dict[tuple[int, Shape], Tensor] = {}
 
     def write(self) -> Graph:
@@ -136,6 +142,27 @@ class _Writer:
 
     def _write_op(self, op: Op) -> None:
         nodes = self._problem.nodes_of[id(op)]
+        inputs, options = self._inputs(op, nodes)
+        outputs: dict[int, Tensor] = {}
+        for node in nodes:
+            for k, slot in enumerate(node.axes.slots):
+                if slot >= len(inputs):
+                    outputs[slot] = self._make(node.values[k], _order(node, k))
+        made = [outputs[slot] for slot in sorted(outputs)]
+        if op.code == "RESHAPE" and made[0].shape != op.output.shape and inputs[0] is not None:
+            self._ops.append(reshape_op(inputs[0], made[0], op.origin))
+        else:
+            self._ops.append(replace(op, inputs=inputs, outputs=made, options=options))
+        if (
+            isinstance(flatten := nodes[0].axes, FlattenAxes)
+            and flatten.plain.follow(0, nodes[0].mode[0]) is None
+        ):
+            elements = flatten.elements(nodes[0].mode[0])
+            assert elements is not None
+            self._elements[id(made[0])] = elements
+
+    def _inputs(self, op: Op, nodes: list[Node]) -> tuple[list[Tensor | None], dict[str, Any]]:
+        """The inputs and options of an operator in its mode."""
         runtime: dict[int, Tensor] = {}
         inputs, options = list(op.inputs), dict(op.options)
         for node in nodes:
@@ -150,16 +177,9 @@ class _Writer:
                     runtime[slot] = self._input(op, node, k, turned)
         for slot, tensor in runtime.items():
             inputs[slot] = tensor
-        outputs: dict[int, Tensor] = {}
-        for node in nodes:
-            for k, slot in enumerate(node.axes.slots):
-                if slot >= len(inputs):
-                    outputs[slot] = self._make(node.values[k], _order(node, k))
-        made = [outputs[slot] for slot in sorted(outputs)]
-        if op.code == "RESHAPE" and made[0].shape != op.output.shape and inputs[0] is not None:
-            self._ops.append(reshape_op(inputs[0], made[0], op.origin))
-        else:
-            self._ops.append(replace(op, inputs=inputs, outputs=made, options=options))
+        if (elements := self._elements.get(id(inputs[0]))) is not None:
+            inputs[1] = with_features(op, elements)
+        return inputs, options
 
     def _input(self, op: Op, node: Node, k: int, turned: bool) -> Tensor:
         """The tensor for slot number `k` of `node`, aligned with the others if it has fewer axes."""

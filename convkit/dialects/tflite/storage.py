@@ -86,6 +86,14 @@ def carried(perm: Perm, source: Shape, target: Shape) -> Perm | None:
     return settle(tuple(result), target)
 
 
+def flattened_axes(source: Shape, target: Shape) -> list[int]:
+    """The wide axes of `source` that a reshape to `target` makes its last axis; none if it does not."""
+    groups = _groups(source, target)
+    if not groups or groups[-1][1] != [len(target) - 1]:
+        return []
+    return groups[-1][0]
+
+
 def _groups(source: Shape, target: Shape) -> list[tuple[list[int], list[int]]] | None:
     """The smallest runs of wide axes of `source` and `target` that hold the same elements."""
     if 0 in source:
