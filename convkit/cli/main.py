@@ -39,7 +39,7 @@ class _LazyGroup(click.Group):
         except click.UsageError as unknown:
             hint = did_you_mean(args[0], _COMMANDS)
             if hint and hint not in unknown.message:
-                unknown.message += f" D{hint[1:]}"
+                raise click.UsageError(f"{unknown.message} D{hint[1:]}", ctx) from unknown
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class InputShape(click.ParamType):
-    """NAME:SHAPE with positive sizes, `x:1x3x224x224` or `x:1,3,224,224`; `x:` is a scalar."""
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """NAME:SHAPE with positive sizes, `x:1x3x224x224` or `x:1,3,224,224`; `x:` is a scalar.
 
-    name = "NAME:SHAPE"
+    Raises click.BadParameter for anything else.
+    """
+    name, colon, shape = text.rpartition(":")
+    sizes = [size for size in re.split(r"[x,*\s]+", shape.strip("[]() ")) if size]
+    if not colon or not name or not all(size.isdecimal() and int(size) for size in sizes):
+        raise click.BadParameter(f"{text!r} is not NAME:SHAPE, for example x:1x3x224x224")
+    return name, tuple(int(size) for size in sizes)
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, tuple[int, ...]]:
-        if isinstance(value, tuple):
-            return value
-        name, colon, text = str(value).rpartition(":")
-        sizes = [size for size in re.split(r"[x,*\s]+", text.strip("[]() ")) if size]
-        if not colon or not name or not all(size.isdecimal() and int(size) for size in sizes):
-            self.fail(f"{value!r} is not NAME:SHAPE, for example x:1x3x224x224", param, ctx)
-        return name, tuple(int(size) for size in sizes)
+
+def _parse_shapes(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(parse_shape(text) for text in values)
 
 
 def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,7 +86,7 @@ _COMPILING: list[Decorator] = [
         help="Also apply rewrites that change the function: within a bound, or to be fine-tuned.",
     ),
     click.option(
-        "--input", "shapes", type=InputShape(), multiple=True,
+        "--input", "shapes", metavar="NAME:SHAPE", multiple=True, callback=_parse_shapes,
         help="Static shape of an input, such as x:1x3x224x224. Repeatable.",
     ),
     click.option("--oracle", is_flag=True, help="Ask the vendor's own delegate or compiler too."),

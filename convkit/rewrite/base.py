@@ -62,7 +62,7 @@ class Rewrite(ABC):
         return {}
 
     @abstractmethod
-    def rewrite(self, rw: Rewriter, match: Match, **facts: Any) -> ir.Value | Sequence[ir.Value]:
+    def rewrite(self, rw: Rewriter, match: Match, *_: Any, **facts: Any) -> ir.Value | Sequence[ir.Value]:
         """Build the right-hand side; the values replace the root's outputs, in order."""
 
     @cached_property

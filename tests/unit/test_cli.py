@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from convkit.cli.console import exits
 from convkit.cli.files import output_folder, write_all
 from convkit.cli.main import main
-from convkit.cli.options import InputShape, common
+from convkit.cli.options import common, parse_shape
 from convkit.diagnostics import ConvkitError, ExitCode, Location, error
 
 
@@ -54,13 +54,13 @@ def test_unknown_command_is_exit_code_2() -> None:
     ],
 )
 def test_input_shape(text: str, value: tuple[str, tuple[int, ...]]) -> None:
-    assert InputShape().convert(text, None, None) == value
+    assert parse_shape(text) == value
 
 
 @pytest.mark.parametrize("text", ["x", ":1x2", "x:1x-2", "x:1xN", "x:0"])
 def test_bad_input_shape(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not NAME:SHAPE"):
-        InputShape().convert(text, None, None)
+        parse_shape(text)
 
 
 def test_files_replace_whole(tmp_path: Path) -> None:
