@@ -53,9 +53,9 @@ def command(
     cures it. Compiles in memory, as `compile` does; writes nothing and runs nothing."""
     from convkit.cli.options import compile_options
     from convkit.compiler import compile_model
-    from convkit.targets import target_names
+    from convkit.targets import available_targets
 
-    names = target_names() if "all" in targets else list(dict.fromkeys(targets))
+    names = list(available_targets()) if "all" in targets else list(dict.fromkeys(targets))
     options = compile_options(**compiling, verify=False)
     reports = []
     for name in names:

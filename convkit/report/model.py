@@ -57,13 +57,17 @@ class TargetIdentity:
 
 @dataclass(frozen=True)
 class Reason:
-    """One rule that spoke about an operator: what it says, who says so, and the rewrite that cures it."""
+    """One rule that spoke about an operator: what it says, who says so, and the rewrites that cure it.
+
+    `undecided`: the rule asks for a fact that is unknown, so it may or may not apply.
+    """
 
     rule: str
     message: str
     severity: str = "fallback"
-    source: str = ""
-    fix: str | None = None
+    sources: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
+    undecided: bool = False
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,9 @@ def _times(report: Report, verbosity: int) -> str:
 
 def _reasons(report: Report, ops: list[OpEntry]) -> Group:
     """The table of what is said about `ops`, and below it where each rule's fact stands."""
-    sources = {reason.rule: reason.source for op in ops for reason in op.reasons if reason.source}
+    sources = {
+        reason.rule: "; ".join(reason.sources) for op in ops for reason in op.reasons if reason.sources
+    }
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(style="dim", overflow="fold")
@@ -217,7 +219,7 @@ def _cost_cell(members: list[OpEntry], total_macs: int, total_bytes: int) -> str
 
 
 def _cure_cell(members: list[OpEntry]) -> str:
-    fixes = dict.fromkeys(r.fix for op in members for r in op.reasons if r.fix)
+    fixes = dict.fromkeys(fix for op in members for reason in op.reasons for fix in reason.fixes)
     return "\n".join(f"[green]{escape(fix)}[/]" for fix in fixes) or "[dim]none known[/]"
 
 

@@ -62,12 +62,14 @@ def partial() -> Report:
     gather = Reason(
         "LRT-GATHER-001",
         "indices have rank 2; the delegate takes 1-D indices",
-        source="LiteRT f677904, ml_drift_delegate/tflite/model_builder.cc",
-        fix="gather-to-slice",
+        sources=("LiteRT f677904, ml_drift_delegate/tflite/model_builder.cc",),
+        fixes=("gather-to-slice",),
     )
-    rank = Reason("LRT-RANK-001", "tensor of rank 5: 1x8x8x8x8", source="LiteRT f677904", severity="reject")
+    rank = Reason(
+        "LRT-RANK-001", "tensor of rank 5: 1x8x8x8x8", sources=("LiteRT f677904",), severity="reject"
+    )
     slow = Reason(
-        "MALI-CONV-001", "grouped convolution with 3 channels per group is split", "slow", "LiteRT f677904"
+        "MALI-CONV-001", "grouped convolution with 3 channels per group is split", "slow", ("LiteRT f677904",)
     )
     ops: list[OpEntry] = [
         OpEntry(0, "CONV_2D", OpVerdict.ACCELERATED, (slow,), macs=900_000_000, bytes=9_000_000)
