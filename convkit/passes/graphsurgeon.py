@@ -71,4 +71,3 @@ class GraphSurgeonPass:
 def graphsurgeon_pass(function: Callable[[Any], Any]) -> GraphSurgeonPass:
     """Decorator: `@graphsurgeon_pass def my_edit(graph): ...` makes a pass of a function."""
     return GraphSurgeonPass(function)
-

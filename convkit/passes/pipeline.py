@@ -1,0 +1,189 @@
+"""Pipelines: lists of passes, checked before they run, watched while they run."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from convkit.diagnostics import ConvkitError, Location, error
+from convkit.ir.infer import op_name
+from convkit.ir.origin import origin_of
+from convkit.passes.base import NORMAL_FORM, FunctionPass, Pass, RewritePass
+from convkit.passes.fold.cse import ShareEqualNodes
+from convkit.passes.numerics import TOLERANCE, difference, random_inputs, run_model
+from convkit.rewrite import Exactness, Rewrite, RewriteStats, all_rewrites, load_package
+
+
+def default_pipeline(allow: Exactness = Exactness.REASSOCIATED) -> list[Pass]:
+    """What every target gets: composites raised, algebra, fusions; losses up to `allow`."""
+    load_package("convkit.passes")
+    return [
+        ShareEqualNodes(name="cse"),
+        RewritePass(name="raise", rewrites=_group(allow, "raise_")),
+        RewritePass(name="simplify", rewrites=_group(allow, "fold", "fuse")),
+        ShareEqualNodes(name="cse"),
+    ]
+
+
+def cleanup_pipeline(allow: Exactness = Exactness.REASSOCIATED) -> list[Pass]:
+    """What follows a cure: the algebra and the fusions that it makes room for."""
+    load_package("convkit.passes")
+    return [
+        RewritePass(name="simplify", rewrites=_group(allow, "fold", "fuse")),
+        ShareEqualNodes(name="cse"),
+    ]
+
+
+def _group(allow: Exactness, *packages: str) -> tuple[Rewrite, ...]:
+    """The registered rewrites of these packages of convkit.passes that lose no more than `allow`."""
+    prefixes = tuple(f"convkit.passes.{package}." for package in packages)
+    return tuple(
+        r for r in all_rewrites() if r.exactness <= allow and type(r).__module__.startswith(prefixes)
+    )
+
+
+def as_pass(item: Any) -> Pass:
+    """A pass as it is, a rewrite or a function on `onnx_ir.Model` as a pass of its own."""
+    if isinstance(item, type) and issubclass(item, Rewrite) and not inspect.isabstract(item):
+        item = item()
+    if isinstance(item, Pass):
+        return item
+    if isinstance(item, Rewrite):
+        return RewritePass(name=item.name, rewrites=(item,))
+    if callable(item) and not isinstance(item, type):
+        return FunctionPass(name=getattr(item, "__name__", type(item).__name__), function=item)
+    raise error(
+        "invalid-pass",
+        f"{item!r} is no pass",
+        help="give a Rewrite, a Pass, or a function that takes an onnx_ir.Model",
+    )
+
+
+def check_pipeline(passes: Sequence[Pass], given: frozenset[str] = NORMAL_FORM) -> None:
+    """Whether each pass finds the invariants it requires; ConvkitError "invalid-pipeline" names it."""
+    state = given
+    lost: dict[str, str] = {}
+    for step in passes:
+        missing = sorted(step.requires - state)
+        if missing:
+            culprit = f", which {lost[missing[0]]} does not preserve" if missing[0] in lost else ""
+            raise error("invalid-pipeline", f"pass {step.name} requires {missing[0]}{culprit}")
+        lost.update(dict.fromkeys(state - step.preserves, step.name))
+        state = (state & step.preserves) | step.ensures
+
+
+class PassManager:
+    """Runs a pipeline; `stats` tells the rewrites applied, in order.
+
+    `print_after` names passes whose result is shown by `show` ("all" for every one). `verify_each`
+    compares the model's numbers in onnxruntime after each pass with those before the first and raises
+    "wrong-numbers" naming the pass; `bisect` then also finds the first application that breaks them.
+    """
+
+    def __init__(
+        self,
+        passes: Iterable[Any],
+        *,
+        print_after: Sequence[str] = (),
+        verify_each: bool = False,
+        bisect: bool = False,
+        show: Callable[[str], object] = sys.stderr.write,
+    ) -> None:
+        self.passes = [as_pass(item) for item in passes]
+        check_pipeline(self.passes)
+        unknown = set(print_after) - {p.name for p in self.passes} - {"all"}
+        if unknown:
+            names = ", ".join(dict.fromkeys(p.name for p in self.passes))
+            raise error(
+                "unknown-pass", f"there is no pass {min(unknown)!r} to print after", help=f"passes: {names}"
+            )
+        self.print_after = frozenset(print_after)
+        self.verify = verify_each or bisect
+        self.bisect = bisect
+        self.show = show
+        self.stats = RewriteStats()
+
+    def __str__(self) -> str:
+        return ",".join(str(p) for p in self.passes)
+
+    def run(self, model: ir.Model) -> RewriteStats:
+        """Run every pass on `model`, in place."""
+        inputs = random_inputs(model.graph) if self.verify else {}
+        expected = run_model(model, inputs) if self.verify else []
+        for step in self.passes:
+            before = model.clone() if self.bisect else None
+            stats = step.run(model)
+            self.stats.applications.extend(stats.applications)
+            if self.print_after & {"all", step.name}:
+                self.show(f"after {step}:\n{text_of(model.graph)}\n")
+            if not self.verify:
+                continue
+            found = run_model(model, inputs)
+            if not step.exact:
+                expected = found
+            elif (worst := difference(expected, found)) > TOLERANCE:
+                blame = None
+                if before is not None and isinstance(step, RewritePass):
+                    blame = find_breaking(before, step, inputs, expected, len(stats.applications))
+                raise _wrong_numbers(step, worst, blame)
+        return self.stats
+
+
+def find_breaking(
+    model: ir.Model, step: RewritePass, inputs: Any, expected: list[Any], count: int
+) -> tuple[int, RewriteStats]:
+    """The number (from 1) of the first application of `step` to `model` that breaks the numbers."""
+    good, bad = 0, count
+    stats = RewriteStats()
+    while True:
+        middle = bad if bad - good == 1 else (good + bad) // 2
+        trial = model.clone()
+        trial_step = RewritePass(name=step.name, rewrites=step.rewrites, limit=middle)
+        tried = trial_step.run(trial)
+        broken = difference(expected, run_model(trial, inputs)) > TOLERANCE
+        if middle == bad:
+            return bad, tried if broken else stats
+        if broken:
+            bad, stats = middle, tried
+        else:
+            good = middle
+
+
+def _wrong_numbers(step: Pass, worst: float, blame: tuple[int, RewriteStats] | None) -> ConvkitError:
+    notes: tuple[str, ...] = ()
+    location = None
+    if blame is not None:
+        count, stats = blame
+        if stats.applications:
+            last = stats.applications[-1]
+            location = Location(node=", ".join(last.before))
+            notes = (
+                f"the first application that breaks them is number {count}: {last.rewrite.id} "
+                f"({last.rewrite.name}), {' '.join(last.before)} -> {' '.join(last.after) or 'nothing'}",
+            )
+    return error(
+        "wrong-numbers",
+        f"pass {step} changes the model's numbers by {worst:.2g} of the output's range",
+        location=location,
+        notes=notes,
+    )
+
+
+def text_of(graph: ir.Graph) -> str:
+    """A graph as text, one node a line, with shapes and the imported names."""
+    lines = []
+    for node in graph:
+        inputs = ", ".join("-" if v is None else str(v.name) for v in node.inputs)
+        outputs = ", ".join(f"{v.name}: {v.dtype}{_dims(v)}" for v in node.outputs)
+        attributes = " ".join(f"{a.name}={a.value}" for a in node.attributes.values())
+        origin = " ".join(origin_of(node).nodes)
+        lines.append(f"  {outputs} = {op_name(node)}({inputs}) {attributes}  # {origin}")
+    return "\n".join(lines)
+
+
+def _dims(value: ir.Value) -> str:
+    return "[?]" if value.shape is None else "[" + ",".join(str(d) for d in value.shape) + "]"
