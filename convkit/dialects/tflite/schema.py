@@ -118,6 +118,25 @@ def option_fields(code: str) -> dict[str, str]:
     return {_snake(attr): attr for attr in vars(getattr(schema, table[0] + "T")())}
 
 
+@cache
+def default_options(code: str) -> dict[str, Any]:
+    """The schema's default of every option of an operator; enum values by name, None for a list."""
+    table = options_of(code)
+    if table is None:
+        return {}
+    packed = getattr(schema, table[0] + "T")()
+    found = {}
+    for name, attribute in option_fields(code).items():
+        value, enum = getattr(packed, attribute), option_enum(name)
+        found[name] = _enum_names(enum).get(value, value) if enum else value
+    return found
+
+
+@cache
+def _enum_names(enum: str) -> dict[int, str]:
+    return {value: name for name, value in enum_values(enum).items()}
+
+
 def option_enum(field: str) -> str | None:
     """The enum an option field is drawn from, or None for a number."""
     return _ENUMS.get(field)

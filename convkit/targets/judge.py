@@ -1,0 +1,159 @@
+"""Judge every operator of a lowered graph by a target's rules, and the graph by the delegate's partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.targets.partition import delegated
+from convkit.targets.target import Rule, RuleSeverity, Target
+
+
+class Status(StrEnum):
+    """Where an operator runs."""
+
+    ACCELERATED = "accelerated"
+    FALLBACK = "fallback"
+    """The accelerator refuses it, or takes it and fails."""
+    STRANDED = "stranded"
+    """The accelerator would take it, but it lies outside the partitions it is given."""
+    UNDECIDED = "undecided"
+    """A rule that could refuse it asks for a fact that is not known."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A rule that matched (or, `undecided`, might), in words; `sources` are the texts of its cites."""
+
+    rule: str
+    severity: RuleSeverity
+    message: str
+    sources: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
+    undecided: bool = False
+
+
+@dataclass(frozen=True)
+class OpVerdict:
+    """The verdict on operator `index`: all reasons, worst first, and the partition it runs in, if any."""
+
+    index: int
+    code: str
+    status: Status
+    reasons: tuple[Reason, ...] = ()
+    partition: int | None = None
+
+    @property
+    def fixes(self) -> tuple[str, ...]:
+        """Ids of the rewrites that cure the operator, in the order of its reasons."""
+        return tuple(dict.fromkeys(fix for reason in self.reasons for fix in reason.fixes))
+
+    @property
+    def refused(self) -> bool:
+        """Whether the accelerator does not take it, by its own rules."""
+        return any(r.severity == RuleSeverity.FALLBACK and not r.undecided for r in self.reasons)
+
+
+@dataclass(frozen=True)
+class GraphVerdict:
+    """The verdict on a graph: one entry per operator, in order, and the delegate's partitions.
+
+    `summary` is "accelerated" (every operator runs on the accelerator), "partial" or "cpu".
+    """
+
+    target: str
+    ops: tuple[OpVerdict, ...]
+    partitions: tuple[tuple[int, ...], ...]
+
+    @property
+    def summary(self) -> str:
+        """One word for the whole graph."""
+        on = sum(op.status is Status.ACCELERATED for op in self.ops)
+        return "accelerated" if on == len(self.ops) else "partial" if on else "cpu"
+
+    @property
+    def fixes(self) -> tuple[str, ...]:
+        """Ids of every cure named for an operator of the graph, most often named first."""
+        count: dict[str, int] = {}
+        for op in self.ops:
+            for fix in op.fixes:
+                count[fix] = count.get(fix, 0) + 1
+        return tuple(sorted(count, key=lambda fix: (-count[fix], fix)))
+
+    def with_status(self, *statuses: Status) -> Iterable[OpVerdict]:
+        """The operators with one of these statuses, in order."""
+        return (op for op in self.ops if op.status in statuses)
+
+
+def folded_constants(graph: Graph) -> frozenset[int]:
+    """Indices of the DEQUANTIZE operators that read a constant: the delegate stores their result."""
+    return frozenset(
+        index
+        for index, op in enumerate(graph.ops)
+        if op.code == "DEQUANTIZE" and op.inputs[0] is not None and op.inputs[0].is_constant
+    )
+
+
+def as_delegate_reads(op: Op, folded: dict[int, Tensor]) -> Op:
+    """`op` with the stored constant in place of each input that a DEQUANTIZE makes from one."""
+    if not any(id(t) in folded for t in op.inputs):
+        return op
+    return replace(op, inputs=[folded.get(id(t), t) for t in op.inputs])
+
+
+def judge_op(op: Op, target: Target) -> tuple[Reason, ...]:
+    """The reasons the rules give for one operator, worst first; empty if nothing speaks against it."""
+    if op.code not in target.ops:
+        message = f"{op.code} is not read by {target.title}"
+        return (Reason(f"{target.name}/unlisted", RuleSeverity.FALLBACK, message),)
+    rules = (*target.every_op, *target.ops[op.code])
+    reasons = [reason for rule in rules if (reason := _apply(rule, op, target))]
+    return tuple(sorted(reasons, key=lambda r: (-r.severity, r.undecided, r.rule)))
+
+
+def _apply(rule: Rule, op: Op, target: Target) -> Reason | None:
+    matched = rule.condition(op)
+    if matched is False:
+        return None
+    sources = tuple(target.sources[cite] for cite in rule.cites)
+    reason = Reason(rule.id, rule.severity, rule.message(op), sources, rule.fixes)
+    return reason if matched else replace(reason, undecided=True)
+
+
+def _status(reasons: tuple[Reason, ...]) -> Status:
+    grave = [r for r in reasons if r.severity >= RuleSeverity.FALLBACK]
+    if any(not r.undecided for r in grave):
+        return Status.FALLBACK
+    return Status.UNDECIDED if grave else Status.ACCELERATED
+
+
+def judge(graph: Graph, target: Target) -> GraphVerdict:
+    """Judge `graph`: each operator alone by the rules, then all by the delegate's partitions.
+
+    Time is linear in the operators (times the logarithm of how many are ready at once).
+    """
+    folded = folded_constants(graph)
+    stored = {id(graph.ops[i].output): t for i in folded if (t := graph.ops[i].inputs[0]) is not None}
+    consumers = graph.consumers()
+    reasons = [
+        () if index in folded else judge_op(as_delegate_reads(op, stored), target)
+        for index, op in enumerate(graph.ops)
+    ]
+    statuses = [_status(r) for r in reasons]
+    taken = [status is Status.ACCELERATED for status in statuses]
+    partitions = delegated(graph, taken, target.max_partitions, target.min_partition_ops, folded)
+    home = {index: number for number, members in enumerate(partitions) for index in members}
+    position = {id(op): index for index, op in enumerate(graph.ops)}
+    for index in folded:  # a folded constant lives where it is read
+        for reader in consumers.get(id(graph.ops[index].output), []):
+            if position[id(reader)] in home:
+                home.setdefault(index, home[position[id(reader)]])
+    entries = []
+    for index, op in enumerate(graph.ops):
+        status = statuses[index]
+        if status is Status.ACCELERATED and index not in home:
+            status = Status.STRANDED
+        entries.append(OpVerdict(index, op.code, status, reasons[index], home.get(index)))
+    return GraphVerdict(target.name, tuple(entries), tuple(tuple(p) for p in partitions))
