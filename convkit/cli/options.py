@@ -72,6 +72,15 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+shapes_option: Decorator = click.option(
+    "--input",
+    "shapes",
+    metavar="NAME:SHAPE",
+    multiple=True,
+    callback=_parse_shapes,
+    help="Static shape of an input, such as x:1x3x224x224. Repeatable.",
+)
+
 _COMPILING: list[Decorator] = [
     click.option(
         "--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True,
@@ -85,10 +94,7 @@ _COMPILING: list[Decorator] = [
         "--allow", type=click.Choice(["approximate", "retrain"]),
         help="Also apply rewrites that change the function: within a bound, or to be fine-tuned.",
     ),
-    click.option(
-        "--input", "shapes", metavar="NAME:SHAPE", multiple=True, callback=_parse_shapes,
-        help="Static shape of an input, such as x:1x3x224x224. Repeatable.",
-    ),
+    shapes_option,
     click.option("--oracle", is_flag=True, help="Ask the vendor's own delegate or compiler too."),
     click.option(
         "--passes", metavar="FILE.py", multiple=True,

@@ -186,7 +186,7 @@ def _reason_table(report: Report, ops: list[OpEntry]) -> Table:
     for members in sorted(groups.values(), key=lambda g: (-sum(o.macs for o in g), -sum(o.bytes for o in g))):
         table.add_row(
             _operator_cell(members), _why_cell(members), _cost_cell(members, report.total_macs, total_bytes),
-            _cure_cell(members), escape(some([place(op) for op in members])),
+            _cure_cell(members), escape(some([place(op.origin, op.name) for op in members])),
         )  # fmt: skip
     return table
 
@@ -237,7 +237,8 @@ def _operators(report: Report) -> Table:
         table.add_row(
             str(op.index), f"{escape(op.op)} [dim]v{op.version}[/]",
             f"[{style}]{op.verdict.value}[/]{f' [dim]{escape(rules)}[/]' if rules else ''}",
-            quantity(op.macs, "") if op.macs else "[dim]-[/]", quantity(op.bytes, "B"), escape(place(op)),
+            quantity(op.macs, "") if op.macs else "[dim]-[/]", quantity(op.bytes, "B"),
+            escape(place(op.origin, op.name)),
         )  # fmt: skip
     return table
 

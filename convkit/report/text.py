@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from convkit.report.model import OpEntry, OutputError, Report
+from convkit.report.model import OutputError, Report
 
 
 def count(number: int, noun: str) -> str:
@@ -52,13 +53,18 @@ def error_figures(output: OutputError) -> str:
     return ", ".join(parts)
 
 
-def place(op: OpEntry) -> str:
+class _Origin(Protocol):
+    @property
+    def nodes(self) -> tuple[str, ...]: ...
+    @property
+    def modules(self) -> tuple[str, ...]: ...
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+
+
+def place(origin: _Origin, otherwise: str = "") -> str:
     """The most telling place in the user's code: source line, else module path, else node."""
-    origin = op.origin
-    for found in (origin.sources, origin.modules, origin.nodes):
-        if found:
-            return found[-1]
-    return op.name
+    return next((found[-1] for found in (origin.sources, origin.modules, origin.nodes) if found), otherwise)
 
 
 def some(items: Sequence[str], limit: int = 3) -> str:
