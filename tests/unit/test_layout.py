@@ -232,3 +232,13 @@ def test_a_flattened_map_that_others_read_is_transposed() -> None:
     flat = g.reshape(g.conv(g.feed(1, 3, 8, 4), 5), (1, 5 * 8 * 4))
     _, stats = optimise(g.finish(g.dense(flat, 3), g.unary("TANH", flat)), "nhwc")
     assert stats.bytes_after == 4 * 5 * 8 * 4
+
+
+def test_no_padded_axis_comes_to_stand_first() -> None:
+    g = NaiveGraph()
+    x = g.feed(6, 1, 5, 4)
+    y = g.transpose(g.pad(g.transpose(x, (1, 0, 2, 3)), ((0, 0), (1, 1), (0, 0), (0, 0))), (1, 0, 2, 3))
+    result, stats = optimise(g.finish(g.binary("ADD", g.unary("TANH", y), y)))
+    (pad,) = [op for op in result.ops if op.code == "PAD"]
+    assert pad.output.shape == (1, 8, 5, 4)
+    assert stats.bytes_after == 0

@@ -8,9 +8,9 @@ tensor with the most of them (its widest one).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from convkit.dialects.tflite.storage import (
     flattened_axes,
     identity,
     settle,
-    stored,
     wide_axes,
 )
 
@@ -36,20 +35,21 @@ _ELEMENTWISE = _names(
     LOGISTIC NEG QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SIGN SIN SQRT SQUARE TANH
     ZEROS_LIKE"""
 )
-_BROADCASTING = _names(
+BROADCASTING = _names(
     """ADD ADD_N ATAN2 DIV EQUAL FLOOR_DIV FLOOR_MOD GREATER GREATER_EQUAL LESS LESS_EQUAL LOGICAL_AND
     LOGICAL_OR MAXIMUM MINIMUM MUL NOT_EQUAL POW PRELU SELECT_V2 SQUARED_DIFFERENCE SUB"""
 )
 _LAST_AXIS = _names("FULLY_CONNECTED L2_NORMALIZATION LOG_SOFTMAX SOFTMAX TOPK_V2")
+_PADDING = _names("MIRROR_PAD PAD PADV2")
 _REDUCING = _names("MEAN REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD SUM")
-_AXIS_OPTION = _names("CONCATENATION GATHER PACK UNPACK")
+AXIS_OPTION = _names("CONCATENATION GATHER PACK UNPACK")
 # The input that names axes by number, and the inputs that hold one entry (or row) for each axis.
-_AXIS_INPUT = {
+AXIS_INPUT = {
     **dict.fromkeys(sorted(_REDUCING | {"ARG_MAX", "ARG_MIN", "CUMSUM", "REVERSE_V2"}), 1),
     "SPLIT": 0,
     "SPLIT_V": 2,
 }
-_ROW_INPUTS: dict[str, tuple[int, ...]] = {
+ROW_INPUTS: dict[str, tuple[int, ...]] = {
     "MIRROR_PAD": (1,),
     "PAD": (1,),
     "PADV2": (1,),
@@ -64,8 +64,7 @@ _OTHER_INPUTS: dict[str, tuple[int, ...]] = {
     "SPLIT_V": (1,),
     "TOPK_V2": (1,),
 }
-_BIT_PER_AXIS = ("begin_mask", "end_mask", "shrink_axis_mask")
-_KNOWN = _ELEMENTWISE | _BROADCASTING | _LAST_AXIS | _AXIS_OPTION | _AXIS_INPUT.keys() | _ROW_INPUTS.keys()
+_KNOWN = _ELEMENTWISE | BROADCASTING | _LAST_AXIS | AXIS_OPTION | AXIS_INPUT.keys() | ROW_INPUTS.keys()
 
 Mode = tuple[Perm, ...]
 """How an operator (or a part of one) runs: the order in which each of its slots is stored."""
@@ -86,12 +85,17 @@ class Axes(Protocol):
 
 @dataclass(frozen=True)
 class LabelledAxes:
-    """Slots whose axes correspond by label; the last `pinned` labels stay last."""
+    """Slots whose axes correspond by label.
+
+    The last `pinned` labels stay last. No label of `guarded` comes to stand first: delegates take
+    the first axis for the batch, and compute some things wrongly along it.
+    """
 
     slots: tuple[int, ...]
     labels: tuple[Perm, ...]
     shapes: tuple[Shape, ...]
     pinned: int = 0
+    guarded: frozenset[int] = frozenset()
 
     @property
     def widest(self) -> int:
@@ -105,6 +109,8 @@ class LabelledAxes:
             order = list(range(len(self.labels[self.widest])))
             for label, axis in zip(labels, choice, strict=True):
                 order[label] = labels[axis]
+            if order and order[0] != 0 and order[0] in self.guarded:
+                continue
             if all(order[-k] == len(order) - k for k in range(1, self.pinned + 1)):
                 return tuple(tuple(lab.index(x) for x in order if x in lab) for lab in self.labels)
         return None
@@ -226,15 +232,6 @@ def _has_free_features(op: Op) -> bool:
     return weights is not None and weights.is_constant and weights.rank == 2 and not weights.quantization
 
 
-def with_features(op: Op, elements: np.ndarray) -> Tensor:
-    """The weights of a FULLY_CONNECTED whose input's last axis is in the order `elements`."""
-    weights = op.inputs[1]
-    assert weights is not None
-    assert weights.data is not None
-    name = f"{weights.name}_reordered"
-    return Tensor(name, weights.shape, weights.dtype, np.ascontiguousarray(weights.data[:, elements]))
-
-
 def _is_plain_reshape(op: Op) -> bool:
     source = op.inputs[0]
     per_axis = any(
@@ -249,32 +246,46 @@ def _labelled(op: Op) -> LabelledAxes | None:
     if op.code not in _KNOWN or not _is_regular(op):
         return None
     tensors = slot_tensors(op)
-    attributes = {*_ROW_INPUTS.get(op.code, ()), *_OTHER_INPUTS.get(op.code, ())}
-    if op.code in _AXIS_INPUT:
-        attributes.add(_AXIS_INPUT[op.code])
+    attributes = {*ROW_INPUTS.get(op.code, ()), *_OTHER_INPUTS.get(op.code, ())}
+    if op.code in AXIS_INPUT:
+        attributes.add(AXIS_INPUT[op.code])
     slots = tuple(k for k, t in enumerate(tensors) if t is not None and k not in attributes)
     shapes = tuple(t.shape for k in slots if (t := tensors[k]) is not None)
     count = max(len(shape) for shape in shapes)
     every = identity(count)
-    if op.code in _BROADCASTING:
+    if op.code in BROADCASTING:
         labels = tuple(every[count - len(shape) :] for shape in shapes)
     else:
-        gone = _vanishing(op, count)
+        gone = _named_axes(op, count)
         kept = tuple(axis for axis in every if axis not in gone)
         labels = tuple(every if len(shape) == count else kept for shape in shapes)
     if any(len(lab) != len(shape) for lab, shape in zip(labels, shapes, strict=True)):
         return None
-    return LabelledAxes(slots, labels, shapes, pinned=1 if op.code in _LAST_AXIS else 0)
+    guarded = frozenset(_guarded(op, slots, labels))
+    return LabelledAxes(slots, labels, shapes, 1 if op.code in _LAST_AXIS else 0, guarded)
+
+
+def _guarded(op: Op, slots: Sequence[int], labels: Sequence[Perm]) -> Iterator[int]:
+    """The labels along which the operator pads, accumulates or has a constant that varies."""
+    if op.code == "CUMSUM":
+        yield from _named_axes(op, _rank(op))
+    elif op.code in _PADDING:
+        yield from (axis for axis, row in enumerate(_values(op, 1).reshape(-1, 2)) if row.any())
+    elif op.code in BROADCASTING:
+        for slot, names in zip(slots, labels, strict=True):
+            tensor = op.inputs[slot] if slot < len(op.inputs) else None
+            if tensor is not None and tensor.is_constant:
+                yield from (name for name, size in zip(names, tensor.shape, strict=True) if size != 1)
 
 
 def _is_regular(op: Op) -> bool:
     """Whether the attributes that name axes are known now, and are of the kinds handled here."""
-    named = (*_ROW_INPUTS.get(op.code, ()), *((_AXIS_INPUT[op.code],) if op.code in _AXIS_INPUT else ()))
+    named = (*ROW_INPUTS.get(op.code, ()), *((AXIS_INPUT[op.code],) if op.code in AXIS_INPUT else ()))
     if any((t := op.inputs[k]) is None or not t.is_constant for k in named):
         return False
     options = op.options
     if op.code == "STRIDED_SLICE":
-        whole = all(len(_values(op, k)) == _rank(op) for k in _ROW_INPUTS["STRIDED_SLICE"])
+        whole = all(len(_values(op, k)) == _rank(op) for k in ROW_INPUTS["STRIDED_SLICE"])
         return whole and not any(options.get(o) for o in ("ellipsis_mask", "new_axis_mask", "offset"))
     if op.code == "GATHER":
         indices = op.inputs[1]
@@ -284,12 +295,12 @@ def _is_regular(op: Op) -> bool:
     return True
 
 
-def _vanishing(op: Op, count: int) -> set[int]:
-    """The axes that the operator's narrower tensors lack."""
+def _named_axes(op: Op, count: int) -> set[int]:
+    """The axes that the operator names, which its narrower tensors lack."""
     options = op.options
-    if op.code in _AXIS_OPTION:
+    if op.code in AXIS_OPTION:
         return {options.get("axis", 0) % count}
-    if op.code in _REDUCING or op.code in ("ARG_MAX", "ARG_MIN"):
+    if op.code in _REDUCING or op.code in ("ARG_MAX", "ARG_MIN", "CUMSUM"):
         return {int(axis) % count for axis in _values(op, 1)}
     return {axis for axis in range(count) if options.get("shrink_axis_mask", 0) >> axis & 1}
 
@@ -304,80 +315,3 @@ def _values(op: Op, slot: int) -> np.ndarray:
     assert tensor is not None
     assert tensor.data is not None
     return tensor.data.reshape(-1)
-
-
-def reordered(op: Op, axes: LabelledAxes, mode: Mode) -> tuple[list[Tensor | None], dict[str, Any]]:
-    """The constant inputs and the options of `op` when it runs in `mode`.
-
-    Runtime inputs are left as they were: the caller puts them in.
-    """
-    order = mode[axes.widest]
-    place = {axis: position for position, axis in enumerate(order)}
-    inputs = list(op.inputs)
-    for slot, labels in zip(axes.slots, axes.labels, strict=True):
-        if slot < len(inputs) and (tensor := inputs[slot]) is not None and tensor.is_constant:
-            inputs[slot] = _reordered_constant(op, tensor, labels, order)
-    options = dict(op.options)
-    if op.code in _AXIS_OPTION:
-        options["axis"] = place[options.get("axis", 0) % len(order)]
-    for slot in _ROW_INPUTS.get(op.code, ()):
-        inputs[slot] = _with_data(inputs[slot], lambda data: data[list(order)], order)
-    if op.code in _AXIS_INPUT:
-        slot = _AXIS_INPUT[op.code]
-        inputs[slot] = _with_data(inputs[slot], lambda data: _renumbered(data, place), order)
-    for name in _BIT_PER_AXIS:
-        if options.get(name):
-            options[name] = sum(1 << place[axis] for axis in order if options[name] >> axis & 1)
-    return inputs, options
-
-
-def _renumbered(data: np.ndarray, place: dict[int, int]) -> np.ndarray:
-    numbers = sorted(place[int(axis) % len(place)] for axis in data.reshape(-1))
-    return np.asarray(numbers, data.dtype).reshape(data.shape)
-
-
-def _with_data(tensor: Tensor | None, change: Any, order: Perm) -> Tensor:
-    assert tensor is not None
-    assert tensor.data is not None
-    data = change(tensor.data)
-    if np.array_equal(data, tensor.data):
-        return tensor
-    return Tensor(named(tensor.name, order), data.shape, tensor.dtype, data, tensor.quantization)
-
-
-def _reordered_constant(op: Op, tensor: Tensor, labels: Perm, order: Perm) -> Tensor:
-    perm = tuple(labels.index(x) for x in order if x in labels)
-    name = named(tensor.name, order)
-    result = stored(tensor, perm, name)
-    if op.code not in _BROADCASTING:
-        return result
-    if tensor.rank == 0:
-        return tensor
-    sizes = dict(zip(labels, tensor.shape, strict=True))
-    shape = tuple(sizes.get(label, 1) for label in order)
-    # One wide axis, the last, is a vector; anything else is spelled out, since delegates read
-    # tensors of rank 2 and 3 in ways of their own.
-    if any(t is not None and not t.is_constant and t.rank == len(order) for t in op.inputs):
-        lowest = 1 if set(shape[:-1]) <= {1} else tensor.rank if op.code == "PRELU" else len(order)
-        while len(shape) > lowest and shape[0] == 1:
-            shape = shape[1:]
-    if shape == tensor.shape and perm == identity(tensor.rank):
-        return tensor
-    assert result.data is not None
-    return Tensor(name, shape, tensor.dtype, result.data.reshape(shape), result.quantization)
-
-
-def broadcast_shape(axes: LabelledAxes, slot: int, order: Perm) -> Shape:
-    """The shape that slot number `slot` of `axes` must have to broadcast when labels stand in `order`."""
-    sizes = dict(zip(axes.labels[slot], axes.shapes[slot], strict=True))
-    return tuple(sizes.get(label, 1) for label in order)
-
-
-def named(name: str, perm: Perm) -> str:
-    """The name of a tensor that is `name` stored by `perm`."""
-    return f"{name}_{''.join(map(str, perm))}"
-
-
-def is_broadcasting(op: Op) -> bool:
-    """Whether tensors of lower rank are aligned with the last axes of the others."""
-    return op.code in _BROADCASTING

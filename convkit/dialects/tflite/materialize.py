@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 
 from convkit.dialects.tflite.assignment import LayoutProblem, Node
-from convkit.dialects.tflite.axes import (
-    FlattenAxes,
-    LabelledAxes,
-    MatrixAxes,
+from convkit.dialects.tflite.axes import FlattenAxes, LabelledAxes, MatrixAxes
+from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
+from convkit.dialects.tflite.reorder import (
     broadcast_shape,
     is_broadcasting,
     named,
     reordered,
     with_features,
 )
-from convkit.dialects.tflite.graph import Graph, Op, Tensor
-from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
 from convkit.dialects.tflite.storage import Form, Perm, Shape, compose, form, identity, stored
 from convkit.ir.origin import Origin
 
