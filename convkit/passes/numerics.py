@@ -19,6 +19,7 @@ def random_inputs(graph: ir.Graph, seed: int = 0) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for value in graph.inputs:
         dtype, shape = dtype_of(value).numpy(), shape_of(value)
+        array: np.ndarray
         if dtype.kind in "iu":
             array = rng.integers(0, 4, shape)
         elif dtype.kind == "b":

@@ -54,7 +54,7 @@ class Rewrite(ABC):
     shares_interior: ClassVar[bool] = False
 
     @abstractmethod
-    def pattern(self, op: Any, *variables: Any) -> Pattern:
+    def pattern(self, op: Any, *variables: Any, **_: Any) -> Any:
         """The left-hand side, as if calling ops; its last operator is the root of a match."""
 
     def check(self, match: Match) -> Facts | NoMatch:

@@ -11,7 +11,8 @@ import onnx_ir as ir
 from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.facts import is_constant
 from convkit.ir.origin import merge_origins, origin_of
-from convkit.rewrite.base import Facts, Match, NoMatch, Rewrite
+from convkit.rewrite.base import Facts, NoMatch, Rewrite
+from convkit.rewrite.pattern import Match
 from convkit.rewrite.rewriter import Names, Rewriter
 
 # A law that makes room for another needs a few applications a node; far more means a cycle.

@@ -47,7 +47,7 @@ class Rewriter:
         return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]
 
     def ops(
-        self, op_type: str, *inputs: ir.Value | None, outputs: int, domain: str = "", **attributes: Any
+        self, op_type: str, *inputs: ir.Value | None, outputs: int, domain: Any = "", **attributes: Any
     ) -> Results:
         """Add one node; all its outputs. Attributes are Python values."""
         kept = {k: v for k, v in attributes.items() if v is not None}

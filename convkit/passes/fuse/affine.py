@@ -10,7 +10,7 @@ import onnx_ir as ir
 from convkit.ir.facts import attr, constant, rank_of, shape_of
 from convkit.passes.linear import Linear, affine, channel_shape, linear, linear_pattern
 from convkit.rewrite import Exactness, Facts, NoMatch, Rewrite, Rewriter, register
-from convkit.rewrite.pattern import Match, Pattern
+from convkit.rewrite.pattern import Match
 
 
 class _AfterLinear(Rewrite):
@@ -48,7 +48,7 @@ class FuseBatchNorm(_AfterLinear):
 
     def pattern(
         self, op: Any, x: Any, w: Any, scale: Any, bias: Any, mean: Any, var: Any, b: Any = None
-    ) -> Pattern:
+    ) -> Any:
         return op.BatchNormalization(linear_pattern(op, x, w, b), scale, bias, mean, var)
 
 
@@ -60,7 +60,7 @@ class FuseBias(_AfterLinear):
     name = "fuse-bias"
     law = "Conv(x, w, b) + c = Conv(x, w, b + c)"
 
-    def pattern(self, op: Any, x: Any, w: Any, c: Any, b: Any = None) -> Pattern:
+    def pattern(self, op: Any, x: Any, w: Any, c: Any, b: Any = None) -> Any:
         y = linear_pattern(op, x, w, b)
         return op.any_of(op.Add(y, op.const(c)), op.Sub(y, op.const(c)), op.Sub(op.const(c), y))
 
@@ -73,7 +73,7 @@ class FuseScale(_AfterLinear):
     name = "fuse-scale"
     law = "Conv(x, w, b) * c = Conv(x, w * c, b * c)"
 
-    def pattern(self, op: Any, x: Any, w: Any, c: Any, b: Any = None) -> Pattern:
+    def pattern(self, op: Any, x: Any, w: Any, c: Any, b: Any = None) -> Any:
         y = linear_pattern(op, x, w, b)
         return op.any_of(op.Mul(y, op.const(c)), op.Div(y, op.const(c)), op.Neg(y))
 
@@ -93,7 +93,7 @@ class FuseAffineBefore(Rewrite):
 
     def pattern(
         self, op: Any, x: Any, w: Any, c: Any, scale: Any, bias: Any, mean: Any, var: Any, b: Any = None
-    ) -> Pattern:
+    ) -> Any:
         mapped = op.any_of(
             op.Mul(x, op.const(c), name="affine"),
             op.Add(x, op.const(c), name="affine"),
@@ -139,7 +139,7 @@ class BatchNormToMulAdd(Rewrite):
     law = "BatchNormalization(x) = x * s + t"
     exactness = Exactness.REASSOCIATED
 
-    def pattern(self, op: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any) -> Pattern:
+    def pattern(self, op: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any) -> Any:
         return op.BatchNormalization(x, scale, bias, mean, var)
 
     def check(self, match: Match) -> Facts | NoMatch:
@@ -178,7 +178,7 @@ class MergeAdds(_Chain):
     name = "merge-adds"
     law = "(x + a) + b = x + (a + b)"
 
-    def pattern(self, op: Any, x: Any, a: Any, b: Any) -> Pattern:
+    def pattern(self, op: Any, x: Any, a: Any, b: Any) -> Any:
         return op.Add(op.Add(x, op.const(a)), op.const(b))
 
     def rewrite(self, rw: Rewriter, match: Match) -> ir.Value:
@@ -193,7 +193,7 @@ class MergeMuls(_Chain):
     name = "merge-muls"
     law = "(x * a) * b = x * (a * b)"
 
-    def pattern(self, op: Any, x: Any, a: Any, b: Any) -> Pattern:
+    def pattern(self, op: Any, x: Any, a: Any, b: Any) -> Any:
         return op.Mul(op.Mul(x, op.const(a)), op.const(b))
 
     def check(self, match: Match) -> Facts | NoMatch:
@@ -219,7 +219,7 @@ class ScaleBeforeBias(Rewrite):
     law = "(x @ w + a) * b = (x @ w) * b + a * b"
     exactness = Exactness.REASSOCIATED
 
-    def pattern(self, op: Any, x: Any, w: Any, a: Any, b: Any) -> Pattern:
+    def pattern(self, op: Any, x: Any, w: Any, a: Any, b: Any) -> Any:
         return op.Mul(op.Add(op.MatMul(x, op.const(w), name="linear"), op.const(a)), op.const(b))
 
     def check(self, match: Match) -> Facts | NoMatch:
@@ -243,7 +243,7 @@ class BiasAfterSum(Rewrite):
     law = "(x + c) + y = (x + y) + c"
     exactness = Exactness.REASSOCIATED
 
-    def pattern(self, op: Any, x: Any, y: Any, c: Any) -> Pattern:
+    def pattern(self, op: Any, x: Any, y: Any, c: Any) -> Any:
         return op.Add(op.Add(x, op.const(c)), y)
 
     def check(self, match: Match) -> Facts | NoMatch:

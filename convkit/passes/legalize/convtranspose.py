@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from convkit.ir.facts import attr, constant, shape_of
 from convkit.rewrite import Exactness, Facts, NoMatch, Rewrite, Rewriter, register
-from convkit.rewrite.pattern import Match, Pattern
+from convkit.rewrite.pattern import Match
 
 _MOVE_COST = 32
 """Multiplications that take as long as cropping one element of the output (a memory-bound copy)."""
@@ -99,7 +99,8 @@ def phases(node: ir.Node, axes: list[Axis], weights: np.ndarray) -> np.ndarray:
     every = slice(None)
     for taps in product(*(c.taps for c in axes)):
         kernel, phase, tap = (tuple(t[i] for t in taps) for i in range(3))
-        spread[(every, every, *phase, every, *tap)] += grouped[(every, every, every, *kernel)]
+        into: tuple[Any, ...] = (every, every, *phase, every, *tap)
+        spread[into] += grouped[(every, every, every, *kernel)]  # type: ignore[index]
     return spread.reshape(group, outputs, prod(c.stride for c in axes), inputs, *(c.size for c in axes))
 
 
@@ -116,7 +117,7 @@ class ConvTransposeToSubpixel(Rewrite):
     law = "ConvTranspose(x, w, stride s) = DepthToSpace(Conv(x, w', stride 1), s)"
     exactness = Exactness.REASSOCIATED
 
-    def pattern(self, op: Any, x: Any, w: Any, b: Any = None) -> Pattern:
+    def pattern(self, op: Any, x: Any, w: Any, b: Any = None) -> Any:
         return op.ConvTranspose(x, op.const(w), b)
 
     def check(self, match: Match) -> Facts | NoMatch:
