@@ -1,8 +1,8 @@
 """Parallel convolutions of one value whose results are added are one convolution.
 
 Structural re-parameterisation, done on whatever graph shows the sum: a convolution is its taps, a map from
-offsets to weights, and taps add. An identity is a convolution with one tap of weight 1, a scale per channel one
-with that scale, an average pooling one with equal taps.
+offsets to weights, and taps add. An identity is a convolution with one tap of weight 1, a scale per channel
+one with that scale, an average pooling one with equal taps.
 
 Source: Ding et al., RepVGG: Making VGG-style ConvNets Great Again, arXiv:2101.03697, section 3.3.
 """
