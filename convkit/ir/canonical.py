@@ -14,14 +14,14 @@ import onnx_ir as ir
 
 from convkit.diagnostics import Location, error
 from convkit.ir.emit import Emit, Results
-from convkit.ir.facts import attr, constant, dtype_of, input_at, ints, rank_of, scalar, shape_of
+from convkit.ir.facts import attr, constant, dtype_of, input_at, ints, make_attr, rank_of, scalar, shape_of
 
 Canonical = Callable[[ir.Node, Emit], Results | None]
 
 
 def set_attr(node: ir.Node, name: str, value: object) -> None:
     """Set one attribute in place."""
-    node.attributes[name] = ir.convenience.convert_attribute(name, value)
+    node.attributes[name] = make_attr(name, value)
 
 
 def drop_attrs(node: ir.Node, *names: str) -> None:

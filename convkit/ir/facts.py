@@ -67,6 +67,20 @@ def attr(node: ir.Node, name: str, default: Any = None) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else value
 
 
+def make_attr(name: str, value: Any) -> ir.Attr:
+    """An attribute from a Python value; the plain kinds directly, which is much faster than onnx_ir's way."""
+    if isinstance(value, (tuple, list, range)) and value:
+        if all(isinstance(v, int) for v in value):
+            return ir.AttrInt64s(name, value)
+    elif isinstance(value, int):
+        return ir.AttrInt64(name, int(value))
+    elif isinstance(value, float):
+        return ir.AttrFloat32(name, value)
+    elif isinstance(value, str):
+        return ir.AttrString(name, value)
+    return ir.convenience.convert_attribute(name, value)
+
+
 def input_at(node: ir.Node, index: int) -> ir.Value | None:
     """Input `index` of `node`, or None where it is left out."""
     return node.inputs[index] if index < len(node.inputs) else None

@@ -15,7 +15,7 @@ from convkit.diagnostics import error
 from convkit.ir import unroll
 from convkit.ir.canonical import CANONICAL, EARLY
 from convkit.ir.emit import Results
-from convkit.ir.facts import is_constant
+from convkit.ir.facts import is_constant, make_attr
 from convkit.ir.fold import fold_node
 from convkit.ir.infer import NORMAL_OPSET, infer_node, schema_of
 from convkit.ir.opset import upgrade_node
@@ -103,7 +103,7 @@ class _Sweep:
 
     def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: object) -> Results:
         assert self.cursor is not None
-        attrs = ir.convenience.convert_attributes(attributes)  # type: ignore[arg-type]
+        attrs = [make_attr(name, value) for name, value in attributes.items()]
         node = ir.Node("", op_type, inputs, attrs, num_outputs=outputs)
         return self.insert(node)
 
