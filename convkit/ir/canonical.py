@@ -186,15 +186,12 @@ def _slice(node: ir.Node, emit: Emit) -> Results | None:
             kept.append((start, end, axis, step))
     if not kept:
         return [data(node)]
-    if (
-        node.inputs[1:]
-        and tuple(kept) == tuple(zip(starts, ends, axes, steps, strict=True))
-        and len(node.inputs) == 5
-    ):
+    rows = [*zip(*kept, strict=True)]
+    if len(node.inputs) == 5 and rows == [ints(v) for v in node.inputs[1:]]:
         return None
     node.resize_inputs(5)
-    for i in range(4):
-        node.replace_input_with(i + 1, emit.ints([row[i] for row in kept]))
+    for i, row in enumerate(rows, start=1):
+        node.replace_input_with(i, emit.ints(row))
     return None
 
 
