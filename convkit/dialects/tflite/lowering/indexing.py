@@ -17,9 +17,12 @@ from convkit.ir.facts import attr, is_op, shape_of
 def cut(b: Builder, x: Tensor, starts: Sequence[int], steps: Sequence[int], sizes: Sequence[int]) -> Tensor:
     """Per dimension, `sizes` elements from `starts` on, each `steps` (also negative) after the last.
 
-    A negative step reads forward and is turned round by REVERSE_V2.
+    A negative step reads forward and is turned round by REVERSE_V2. A constant is folded.
     """
     rounds = range(x.rank)
+    if x.data is not None:
+        index = np.ix_(*(starts[i] + steps[i] * np.arange(sizes[i]) for i in rounds))
+        return b.const(x.data[index], hint="cut")
     lowest = [starts[i] if steps[i] > 0 else starts[i] + (sizes[i] - 1) * steps[i] for i in rounds]
     strides = [abs(steps[i]) if sizes[i] > 1 else 1 for i in rounds]
     if all(s == 1 for s in strides):
