@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.builder import Builder, lowers
 from convkit.ir.facts import attr
 
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
@@ -175,14 +175,3 @@ def swish(b: Builder, node: ir.Node) -> Tensor:
     """x sigmoid(alpha x)."""
     x = b.input(node)
     return b.binary("MUL", x, b.unary("LOGISTIC", scaled(b, x, attr(node, "alpha", 1.0))))
-
-
-@lowers("Hardmax")
-def hardmax(b: Builder, node: ir.Node) -> Tensor:
-    """One at the first largest element along the axis, zero elsewhere."""
-    x, axis = b.input(node), attr(node, "axis")
-    if axis != x.rank - 1:
-        raise UnsupportedError("the axis is not the last one")
-    index = b.emit("ARG_MAX", [x, b.const(axis)], x.shape[:-1], np.int32, output_type="INT32")
-    on, off = b.scalar_like(x, 1), b.scalar_like(x, 0)
-    return b.emit("ONE_HOT", [index, b.const(x.shape[-1]), on, off], x.shape, x.dtype, axis=-1)

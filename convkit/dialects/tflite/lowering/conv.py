@@ -18,15 +18,9 @@ from convkit.dialects.tflite.lowering.window import (
 from convkit.ir.facts import attr, shape_of
 
 
-def _operands(b: Builder, node: ir.Node, channels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Input, filter and bias (zeros if there is none: XNNPACK wants one); 1-D filters made 2-D."""
-    x, w, bias = b.inputs(node, 3)[:3]
-    need_float32(x, w, bias)
-    assert x is not None
-    assert w is not None
-    if w.rank == 3:
-        w = b.reshape(w, (*w.shape[:2], 1, w.shape[2]))
-    return x, w, bias or b.const(np.zeros(channels, np.float32), hint="bias")
+def _filter(b: Builder, w: Tensor) -> Tensor:
+    """A filter in ONNX order; a single spatial dimension becomes two."""
+    return b.reshape(w, (*w.shape[:2], 1, w.shape[2])) if w.rank == 3 else w
 
 
 def _block_diagonal(b: Builder, w: Tensor, group: int, rows: int, columns: int) -> Tensor:
@@ -48,13 +42,15 @@ def _block_diagonal(b: Builder, w: Tensor, group: int, rows: int, columns: int) 
     return b.const(np.moveaxis(dense, (0, 1), (rows, columns)), hint="dense")
 
 
-@lowers("Conv")
-def conv(b: Builder, node: ir.Node) -> Tensor:
-    """CONV_2D, DEPTHWISE_CONV_2D when every input channel is its own group, or CONV_3D."""
+def convolve(b: Builder, node: ir.Node, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+    """x convolved with w in float32, with the node's window and groups; zeros stand for a missing bias
+    (XNNPACK wants one).
+    """
     shape = shape_of(node.outputs[0])
-    x, w, bias = _operands(b, node, shape[1])
     group = attr(node, "group", 1)
-    window = window_of(node, tuple(w.shape[2:]) if x.rank > 3 else (w.shape[3],))
+    window = window_of(node, w.shape[2:])
+    w = _filter(b, w)
+    bias = bias or b.const(np.zeros(shape[1], np.float32), hint="bias")
     padded, padding = pad_for(b, channels_last(b, x), window)
     options = window.options() | {"padding": padding}
     if len(window.kernel) == 3:
@@ -69,6 +65,16 @@ def conv(b: Builder, node: ir.Node) -> Tensor:
         w = b.transpose(w, (0, 2, 3, 1))
     y = b.emit(code, [padded, w, bias], (shape[0], *window.out, shape[1]), **options)
     return channels_first(b, y, shape)
+
+
+@lowers("Conv")
+def conv(b: Builder, node: ir.Node) -> Tensor:
+    """CONV_2D, DEPTHWISE_CONV_2D when every input channel is its own group, or CONV_3D."""
+    x, w, bias = b.inputs(node, 3)[:3]
+    need_float32(x, w, bias)
+    assert x is not None
+    assert w is not None
+    return convolve(b, node, x, w, bias)
 
 
 def _spread(b: Builder, w: Tensor, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> Tensor:
@@ -87,8 +93,11 @@ def _spread(b: Builder, w: Tensor, kernel: tuple[int, ...], dilations: tuple[int
 def conv_transpose(b: Builder, node: ir.Node) -> Tensor:
     """TRANSPOSE_CONV or CONV_3D_TRANSPOSE; any padding but SAME cuts the full result by a SLICE."""
     shape = shape_of(node.outputs[0])
-    x, w, bias = _operands(b, node, shape[1])
-    window = window_of(node, tuple(w.shape[2:]) if x.rank > 3 else (w.shape[3],))
+    x, w, bias = b.inputs(node, 3)[:3]
+    need_float32(x, w, bias)
+    assert x is not None
+    assert w is not None
+    window = window_of(node, w.shape[2:])
     full = [(n - 1) * s + e for n, s, e in zip(window.size, window.strides, window.extent)]
     # Output beyond the full one (by output_padding) comes from zeros appended to the kernel.
     missing = [max(o + p - f, 0) for o, p, f in zip(window.out, window.begin, full)]
@@ -98,7 +107,8 @@ def conv_transpose(b: Builder, node: ir.Node) -> Tensor:
         o == n * s and k >= s and p == (k - s) // 2
         for o, n, s, k, p in zip(window.out, window.size, window.strides, kernel, window.begin)
     )
-    w = _block_diagonal(b, _spread(b, w, kernel, window.dilations), attr(node, "group", 1), 0, 1)
+    w = _block_diagonal(b, _spread(b, _filter(b, w), kernel, window.dilations), attr(node, "group", 1), 0, 1)
+    bias = bias or b.const(np.zeros(shape[1], np.float32), hint="bias")
     three = len(kernel) == 3
     w = b.transpose(w, (2, 3, 4, 1, 0) if three else (1, 2, 3, 0))
     sized = (shape[0], *(window.out if same else full), shape[1])

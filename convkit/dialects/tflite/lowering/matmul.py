@@ -11,7 +11,7 @@ import onnx_ir as ir
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, lowers
 from convkit.dialects.tflite.lowering.window import need_float32
-from convkit.ir.facts import attr, shape_of
+from convkit.ir.facts import attr
 
 
 def fully_connected(b: Builder, x: Tensor, w: np.ndarray, bias: np.ndarray | None = None) -> Tensor:
@@ -75,12 +75,10 @@ def batch_matmul(b: Builder, x: Tensor, y: Tensor, adj_x: bool = False, adj_y: b
     return b.reshape(z, (*batch, rows, columns))
 
 
-@lowers("MatMul")
-def matmul(b: Builder, node: ir.Node) -> Tensor:
-    """FULLY_CONNECTED for a constant matrix on the right, else BATCH_MATMUL."""
-    x, y = b.input(node, 0), b.input(node, 1)
-    need_float32(x, y)
-    shape = shape_of(node.outputs[0])
+def multiply(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """numpy's matmul: FULLY_CONNECTED for a constant matrix on the right, else BATCH_MATMUL."""
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    shape = (*batch, *x.shape[-2:-1], *(y.shape[-1:] if y.rank > 1 else ()))
     if x.rank == 1:
         x = b.reshape(x, (1, x.shape[0]))
     if y.rank == 1:
@@ -90,6 +88,14 @@ def matmul(b: Builder, node: ir.Node) -> Tensor:
             x = b.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
         return b.reshape(fully_connected(b, x, y.data.reshape(y.shape[-2:]).T), shape)
     return b.reshape(batch_matmul(b, x, y), shape)
+
+
+@lowers("MatMul")
+def matmul(b: Builder, node: ir.Node) -> Tensor:
+    """The product of two float32 tensors."""
+    x, y = b.input(node, 0), b.input(node, 1)
+    need_float32(x, y)
+    return multiply(b, x, y)
 
 
 @lowers("Gemm")

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
 from convkit.dialects.tflite.lowering.matmul import tiled
-from convkit.dialects.tflite.lowering.softmax import reduced
+from convkit.dialects.tflite.lowering.reductions import reduce
 from convkit.dialects.tflite.lowering.window import channels_first, channels_last, need_float32
 from convkit.ir.facts import attr, shape_of
 
@@ -56,10 +56,10 @@ def layer_normalization(b: Builder, node: ir.Node) -> list[Tensor]:
     x, scale, bias = b.inputs(node, 3)[:3]
     need_float32(x, scale, bias)
     assert x is not None
-    axes = tuple(range(attr(node, "axis", -1) % x.rank, x.rank))
-    mean = reduced(b, "MEAN", x, axes)
+    axes = list(range(attr(node, "axis", -1) % x.rank, x.rank))
+    mean = reduce(b, "MEAN", x, axes)
     d = b.binary("SUB", x, mean)
-    variance = reduced(b, "MEAN", b.unary("SQUARE", d), axes)
+    variance = reduce(b, "MEAN", b.unary("SQUARE", d), axes)
     inverse = _inverse_deviation(b, variance, attr(node, "epsilon", 1e-5))
     return [_scaled(b, b.binary("MUL", d, inverse), scale, bias), mean, inverse]
 
@@ -70,8 +70,8 @@ def rms_normalization(b: Builder, node: ir.Node) -> Tensor:
     x, scale = b.inputs(node, 2)[:2]
     need_float32(x, scale)
     assert x is not None
-    axes = tuple(range(attr(node, "axis", -1) % x.rank, x.rank))
-    mean = reduced(b, "MEAN", b.unary("SQUARE", x), axes)
+    axes = list(range(attr(node, "axis", -1) % x.rank, x.rank))
+    mean = reduce(b, "MEAN", b.unary("SQUARE", x), axes)
     inverse = _inverse_deviation(b, mean, attr(node, "epsilon", 1e-5))
     return _scaled(b, b.binary("MUL", x, inverse), scale, None)
 
@@ -81,11 +81,11 @@ def _group_mean(b: Builder, x: Tensor, groups: int) -> Tensor:
 
     Only the tiny means are reshaped, so that x keeps a layout.
     """
-    mean = reduced(b, "MEAN", x, tuple(range(2, x.rank)))
+    mean = reduce(b, "MEAN", x, list(range(2, x.rank)))
     n, c = x.shape[:2]
     if groups == c:
         return mean
-    grouped = reduced(b, "MEAN", b.reshape(mean, (n, groups, c // groups)), (2,))
+    grouped = reduce(b, "MEAN", b.reshape(mean, (n, groups, c // groups)), [2])
     return b.reshape(tiled(b, grouped, (n, groups, c // groups)), mean.shape)
 
 
@@ -116,9 +116,9 @@ def mean_variance_normalization(b: Builder, node: ir.Node) -> Tensor:
     """(x - mean) / (deviation + 1e-9)."""
     x = b.input(node)
     need_float32(x)
-    axes = tuple(a % x.rank for a in attr(node, "axes", (0, 2, 3)))
-    d = b.binary("SUB", x, reduced(b, "MEAN", x, axes))
-    deviation = b.unary("SQRT", reduced(b, "MEAN", b.unary("SQUARE", d), axes))
+    axes = sorted(a % x.rank for a in attr(node, "axes", (0, 2, 3)))
+    d = b.binary("SUB", x, reduce(b, "MEAN", x, axes))
+    deviation = b.unary("SQRT", reduce(b, "MEAN", b.unary("SQUARE", d), axes))
     return b.binary("DIV", d, b.binary("ADD", deviation, b.scalar_like(x, 1e-9)))
 
 
@@ -127,8 +127,8 @@ def lp_normalization(b: Builder, node: ir.Node) -> Tensor:
     """x over its 1-norm or 2-norm along an axis; zeros stay zeros."""
     x, p = b.input(node), attr(node, "p", 2)
     need_float32(x)
-    axes = (attr(node, "axis", -1) % x.rank,)
-    norm = reduced(b, "SUM", b.unary("ABS" if p == 1 else "SQUARE", x), axes)
+    axes = [attr(node, "axis", -1) % x.rank]
+    norm = reduce(b, "SUM", b.unary("ABS" if p == 1 else "SQUARE", x), axes)
     norm = norm if p == 1 else b.unary("SQRT", norm)
     return b.binary("DIV", x, b.binary("MAXIMUM", norm, b.scalar_like(x, _SMALLEST)))
 

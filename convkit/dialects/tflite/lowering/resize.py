@@ -87,7 +87,7 @@ def _matrix(axis: _Axis, node: ir.Node, mode: str) -> np.ndarray:
     where = axis.coordinates(attr(node, "coordinate_transformation_mode", "half_pixel")).astype(np.float64)
     if mode == "nearest":
         index = _clipped(_ROUND[attr(node, "nearest_mode", "round_prefer_floor")](where), axis.size)
-        return np.equal.outer(index, np.arange(axis.size)).astype(np.float64)
+        return np.asarray(index[:, None] == np.arange(axis.size), np.float64)
     antialias = bool(attr(node, "antialias", 0))
     # A shrinking antialiased filter is stretched over the elements that fall into one of the output.
     shrink = min(axis.scale, 1.0) if antialias else 1.0

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, lowers
+from convkit.dialects.tflite.lowering.reductions import reduce
 from convkit.dialects.tflite.lowering.window import need_float32
 from convkit.ir.facts import attr
 
@@ -21,12 +22,6 @@ def softmax_last(b: Builder, x: Tensor) -> Tensor:
 
 def _axis(node: ir.Node, x: Tensor) -> int:
     return int(attr(node, "axis", -1)) % x.rank
-
-
-def reduced(b: Builder, code: str, x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """A reduction that keeps its dimensions."""
-    shape = [1 if a in axes else d for a, d in enumerate(x.shape)]
-    return b.emit(code, [x, b.const(list(axes), np.int32, "axes")], shape, keep_dims=True)
 
 
 @lowers("Softmax")
@@ -45,9 +40,9 @@ def log_softmax(b: Builder, node: ir.Node) -> Tensor:
     """z - log(sum(exp(z))) with z = x - max(x): LOG_SOFTMAX is taken by few delegates."""
     x = b.input(node)
     need_float32(x)
-    axes = (_axis(node, x),)
-    z = b.binary("SUB", x, reduced(b, "REDUCE_MAX", x, axes))
-    return b.binary("SUB", z, b.unary("LOG", reduced(b, "SUM", b.unary("EXP", z), axes)))
+    axes = [_axis(node, x)]
+    z = b.binary("SUB", x, reduce(b, "REDUCE_MAX", x, axes))
+    return b.binary("SUB", z, b.unary("LOG", reduce(b, "SUM", b.unary("EXP", z), axes)))
 
 
 @lowers("Hardmax")
