@@ -30,3 +30,14 @@ class CompileOptions:
     print_after: tuple[str, ...] = ()
     verify_each: bool = False
     bisect: bool = False
+
+    def described(self) -> dict[str, str]:
+        """The options that shape the artifact, as the report shows them."""
+        return {
+            "precision": self.precision,
+            "io-layout": self.io_layout,
+            "allow": self.allow.name.lower(),
+            "inputs": ", ".join(
+                f"{name}:{'x'.join(map(str, shape))}" for name, shape in self.input_shapes.items()
+            ),
+        }

@@ -1,0 +1,132 @@
+"""Put what the stages found into one Report."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from convkit.compiler.repair import Cure
+from convkit.dialects.tflite.cost import bytes_moved, macs
+from convkit.dialects.tflite.graph import Graph, Quantization, Tensor
+from convkit.dialects.tflite.layout import LayoutStats
+from convkit.dialects.tflite.schema import type_name
+from convkit.ir.origin import Origin
+from convkit.report import (
+    InterfaceTensor,
+    ModelIdentity,
+    OpEntry,
+    OpVerdict,
+    OriginEntry,
+    Partition,
+    QuantizationEntry,
+    Reason,
+    RewriteEntry,
+    TargetIdentity,
+)
+from convkit.rewrite import RewriteStats
+from convkit.targets import Target
+from convkit.targets.judge import OpJudgement, Verdict
+
+
+def identify_model(source: Any, model: ir.Model, opset: int | None) -> ModelIdentity:
+    """Identity of the imported model: of its file where it has one."""
+    digest = hashlib.sha256()
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+    if path is not None:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    elif isinstance(source, bytes):
+        digest.update(source)
+    producer = " ".join(p for p in (model.producer_name, model.producer_version) if p)
+    return ModelIdentity(str(path or ""), digest.hexdigest(), "onnx", opset, producer)
+
+
+def identify_target(target: Target) -> TargetIdentity:
+    """Identity of the target as the report shows it."""
+    return TargetIdentity(target.name, target.title, str(target.confidence))
+
+
+def interface(graph: Graph, layout: LayoutStats) -> tuple[tuple[InterfaceTensor, ...], tuple[InterfaceTensor, ...]]:
+    """Inputs and outputs of the artifact."""
+
+    def entries(names: Sequence[str], tensors: Sequence[Tensor], nhwc: Sequence[str]) -> tuple[InterfaceTensor, ...]:
+        return tuple(
+            InterfaceTensor(
+                name,
+                tensor.shape,
+                type_name(tensor.dtype).lower(),
+                "nhwc" if name in nhwc else "keep",
+                _quantization(tensor.quantization),
+            )
+            for name, tensor in zip(names, tensors, strict=True)
+        )
+
+    return (
+        entries(graph.signature_inputs, graph.inputs, layout.nhwc_inputs),
+        entries(graph.signature_outputs, graph.outputs, layout.nhwc_outputs),
+    )
+
+
+def _quantization(found: Quantization | None) -> QuantizationEntry | None:
+    if found is None:
+        return None
+    scale = tuple(float(s) for s in found.scale.reshape(-1))
+    return QuantizationEntry(scale, tuple(int(z) for z in found.zero_point.reshape(-1)), found.axis)
+
+
+def op_entries(verdict: Verdict) -> tuple[OpEntry, ...]:
+    """One entry per operator of the artifact."""
+    return tuple(_op_entry(index, found) for index, found in enumerate(verdict.ops))
+
+
+def _op_entry(index: int, found: OpJudgement) -> OpEntry:
+    op = found.op
+    return OpEntry(
+        index=index,
+        op=op.code,
+        verdict=OpVerdict(str(found.status)),
+        reasons=tuple(
+            Reason(r.rule, r.message, str(r.severity), r.source, r.fix) for r in found.reasons
+        ),
+        origin=_origin_entry(op.origin),
+        name=op.outputs[0].name if op.outputs else "",
+        version=op.version,
+        macs=macs(op),
+        bytes=bytes_moved(op),
+        partition=found.partition,
+    )
+
+
+def _origin_entry(origin: Origin) -> OriginEntry:
+    return OriginEntry(**{f.name: getattr(origin, f.name) for f in fields(Origin)})
+
+
+def partition_entries(verdict: Verdict) -> tuple[Partition, ...]:
+    """The runs of operators that one processor executes."""
+    return tuple(
+        Partition(index, p.accelerated, tuple(p.ops), sum(macs(verdict.ops[i].op) for i in p.ops))
+        for index, p in enumerate(verdict.partitions)
+    )
+
+
+def rewrite_entries(stats: RewriteStats, cures: Sequence[Cure]) -> tuple[RewriteEntry, ...]:
+    """Rewrites by id with their counts, passes' first, then cures."""
+    laws = {a.rewrite.id: a.rewrite for a in stats.applications}
+    counts: Mapping[str, int] = {
+        key: sum(a.rewrite.id == key for a in stats.applications) for key in laws
+    }
+    found = [
+        RewriteEntry(key, laws[key].law, laws[key].exactness.name.lower(), counts[key]) for key in sorted(laws)
+    ]
+    cured = [
+        RewriteEntry(c.rewrite.id, c.rewrite.law, c.rewrite.exactness.name.lower(), c.count, cure=True)
+        for c in cures
+    ]
+    return (*found, *cured)

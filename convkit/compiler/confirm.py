@@ -1,0 +1,137 @@
+"""Confirm an artifact: run it beside the model, and ask the real delegate where one can run here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.compiler.options import CompileOptions
+from convkit.diagnostics import ConvkitError
+from convkit.dialects.tflite.graph import Graph
+from convkit.dialects.tflite.layout import LayoutStats
+from convkit.ir.facts import dtype_of, shape_of
+from convkit.report import OracleAnswer, Verification
+from convkit.targets.judge import Verdict
+from convkit.verify.inputs import Binding
+from convkit.verify.numeric import (
+    FLOAT16_TOLERANCE,
+    FLOAT32_TOLERANCE,
+    ReferenceRun,
+    compare,
+    mismatch,
+    run_reference,
+    verify,
+)
+
+_CHANNELS_LAST = (0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The model's own inputs and outputs: names, static shapes and dtypes, in order."""
+
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+
+    @classmethod
+    def of(cls, graph: ir.Graph) -> Interface:
+        """The interface of a graph in normal form."""
+
+        def bind(values: Sequence[ir.Value]) -> tuple[Binding, ...]:
+            return tuple(Binding(v.name or "", shape_of(v), dtype_of(v).numpy()) for v in values)
+
+        return cls(bind(graph.inputs), bind(graph.outputs))
+
+    def stored(self, layout: LayoutStats) -> Interface:
+        """The same, with the axis orders that the artifact stores."""
+
+        def order(bindings: Sequence[Binding], nhwc: Sequence[str]) -> tuple[Binding, ...]:
+            return tuple(
+                Binding(b.name, b.shape, b.dtype, _CHANNELS_LAST if b.name in nhwc else None)
+                for b in bindings
+            )
+
+        return Interface(
+            order(self.inputs, layout.nhwc_inputs), order(self.outputs, layout.nhwc_outputs)
+        )
+
+
+def confirm(
+    source: Any, artifact: memoryview, graph: Graph, verdict: Verdict, interface: Interface, options: CompileOptions
+) -> tuple[Verification | None, OracleAnswer | None]:
+    """Verify the numbers and, with `options.oracle`, ask the delegate.
+
+    Raises ConvkitError "wrong-numbers" if the artifact computes something else than the model.
+    """
+    reference = run_reference(_runnable(source), interface.inputs, options.inputs)
+    tolerance = FLOAT32_TOLERANCE if options.precision == "fp32" else FLOAT16_TOLERANCE
+    verification = None
+    if options.verify:
+        verification = verify(
+            reference, bytes(artifact), interface.inputs, interface.outputs, tolerance=tolerance
+        )
+        wrong = mismatch(verification)
+        if wrong is not None:
+            raise ConvkitError(wrong)
+    return verification, _ask_gpu(graph, verdict, interface, reference) if options.oracle else None
+
+
+def _runnable(source: Any) -> Path | bytes:
+    """The model as onnxruntime takes it."""
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source)
+    if isinstance(source, bytes):
+        return source
+    proto = ir.to_proto(source) if isinstance(source, ir.Model) else source
+    serialized = proto.SerializeToString()
+    assert isinstance(serialized, bytes)
+    return serialized
+
+
+def _ask_gpu(
+    graph: Graph, verdict: Verdict, interface: Interface, reference: ReferenceRun
+) -> OracleAnswer | None:
+    """What LiteRT's GPU accelerator says of each operator and of the whole, and what it computes."""
+    from convkit.verify import litert_gpu
+
+    feeds = {
+        name: b.to_artifact(reference.inputs[b.name], tensor.dtype)
+        for name, b, tensor in zip(graph.signature_inputs, interface.inputs, graph.inputs, strict=True)
+    }
+    whole = litert_gpu.ask(graph, feeds)
+    if not whole.available:
+        return None
+    each = litert_gpu.ask_each(graph)
+    disagreements = [
+        f"operator {i} ({found.op.code}): we say {found.status}, the delegate "
+        + ("takes it" if answer.fully_accelerated else "; ".join(answer.words) or "refuses it")
+        for i, (found, answer) in enumerate(zip(verdict.ops, each, strict=True))
+        if (found.status in ("accelerated", "stranded")) != answer.fully_accelerated
+    ]
+    outputs = ()
+    if whole.outputs is not None:
+        outputs = tuple(
+            compare(
+                b.name,
+                reference.outputs[b.name],
+                b.from_artifact(np.asarray(whole.outputs[name])),
+                FLOAT16_TOLERANCE,
+            )
+            for name, b in zip(graph.signature_outputs, interface.outputs, strict=True)
+        )
+    return OracleAnswer(
+        name="litert-gpu",
+        whole=whole.fully_accelerated,
+        accelerated_ops=whole.ops_on_gpu,
+        total_ops=len(graph.ops),
+        refused=tuple(i for i, answer in enumerate(each) if not answer.fully_accelerated),
+        agreement=1 - len(disagreements) / len(each) if each else 1.0,
+        disagreements=tuple(disagreements),
+        outputs=outputs,
+    )

@@ -1,0 +1,157 @@
+"""The way of a model through convkit: load, normal form, passes, lower, judge, repair, write, verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+from convkit.compiler import assemble
+from convkit.compiler.confirm import Interface, confirm
+from convkit.compiler.options import CompileOptions
+from convkit.compiler.repair import Candidate, repair
+from convkit.dialects.tflite.graph import Graph
+from convkit.dialects.tflite.layout import LayoutStats, assign_layout
+from convkit.dialects.tflite.lowering import lower
+from convkit.dialects.tflite.precision import to_fp16_weights
+from convkit.dialects.tflite.simplify import simplify
+from convkit.dialects.tflite.versions import assign_versions
+from convkit.dialects.tflite.writer import serialize
+from convkit.frontends.onnx import load_onnx
+from convkit.ir.normal import normalize
+from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
+from convkit.report import Report
+from convkit.targets import Target, load_target
+from convkit.targets.judge import judge
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A TFLite graph, and which interface tensors are channels last in it."""
+
+    graph: Graph
+    layout: LayoutStats
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """The artifact's bytes, the graph they hold, the model in its final normal form, the report."""
+
+    artifact: memoryview
+    graph: Graph
+    model: ir.Model
+    report: Report
+
+
+@dataclass
+class Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; stages of one name add up."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Compilation:
+    """One model on its way to one target; the stages in the order they run."""
+
+    def __init__(self, source: Any, target: str | Target, options: CompileOptions) -> None:
+        self.source = source
+        self.options = options
+        self.clock = Clock()
+        self.target = load_target(target) if isinstance(target, str) else target
+
+    def load(self) -> ir.Model:
+        """The model as imported, every origin noted."""
+        with self.clock.stage("import"):
+            return load_onnx(self.source, self.options.input_shapes)
+
+    def prepare(self, model: ir.Model) -> PassManager:
+        """Bring `model` to normal form and run the default and the user's passes."""
+        with self.clock.stage("import"):
+            normalize(model)
+        options = self.options
+        manager = PassManager(
+            [*default_pipeline(options.allow), *options.passes],
+            print_after=options.print_after,
+            verify_each=options.verify_each,
+            bisect=options.bisect,
+        )
+        with self.clock.stage("passes"):
+            manager.run(model)
+        return manager
+
+    def lower(self, model: ir.Model) -> Candidate[Lowered]:
+        """Lower a model in normal form, and judge the result."""
+        with self.clock.stage("lower"):
+            graph = simplify(lower(model))
+            graph, layout = assign_layout(graph, self.options.io_layout)
+            graph = simplify(graph)
+            if self.options.precision == "fp16":
+                graph = to_fp16_weights(graph)
+            assign_versions(graph)
+        with self.clock.stage("judge"):
+            verdict = judge(graph, self.target)
+        return Candidate(model, Lowered(graph, layout), verdict)
+
+    def rebuild(self, changed: ir.Model) -> Candidate[Lowered]:
+        """Clean up a model that a cure has changed, lower and judge it."""
+        with self.clock.stage("passes"):
+            PassManager(cleanup_pipeline(self.options.allow)).run(changed)
+        return self.lower(changed)
+
+    def run(self) -> CompileResult:
+        """All stages."""
+        options = self.options
+        model = self.load()
+        opset = model.graph.opset_imports.get("")
+        manager = self.prepare(model)
+        interface = Interface.of(model.graph)
+        candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
+        graph, layout = candidate.lowered.graph, candidate.lowered.layout
+        with self.clock.stage("write"):
+            artifact = serialize(graph)
+        verification = oracle = None
+        if options.verify or options.oracle:
+            with self.clock.stage("verify"):
+                verification, oracle = confirm(
+                    self.source, artifact, graph, candidate.verdict, interface.stored(layout), options
+                )
+        inputs, outputs = assemble.interface(graph, layout)
+        report = Report(
+            model=assemble.identify_model(self.source, candidate.model, opset),
+            target=assemble.identify_target(self.target),
+            ops=assemble.op_entries(candidate.verdict),
+            inputs=inputs,
+            outputs=outputs,
+            partitions=assemble.partition_entries(candidate.verdict),
+            rewrites=assemble.rewrite_entries(manager.stats, cures),
+            verification=verification,
+            oracle=oracle,
+            timings=self.clock.seconds,
+            options=options.described(),
+        )
+        return CompileResult(artifact, graph, candidate.model, report)
+
+
+def compile_model(
+    source: Any, target: str | Target, options: CompileOptions | None = None
+) -> CompileResult:
+    """Compile an ONNX model (path, bytes, ModelProto or onnx_ir.Model) for a target.
+
+    Nothing is written; `CompileResult.artifact` is the file's contents. Raises ConvkitError for bad
+    input, for operators that cannot be lowered, and "wrong-numbers" where the artifact does not
+    compute the model's function.
+    """
+    return Compilation(source, target, options or CompileOptions()).run()
