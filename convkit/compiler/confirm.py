@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from convkit.verify.numeric import (
     mismatch,
     run_reference,
     verify,
-)
+)from convkit.verify.noise import rounding_noise
 
 _CHANNELS_LAST = (0, 2, 3, 1)
 
@@ -63,7 +64,7 @@ class Interface:
 
 
 def confirm(
-    source: Any, artifact: memoryview, graph: Graph, verdict: Verdict, interface: Interface, options: CompileOptions
+    source: Any, model: ir.Model, artifact: memoryview, graph: Graph, verdict: Verdict, interface: Interface, options: CompileOptions
 ) -> tuple[Verification | None, OracleAnswer | None]:
     """Verify the numbers and, with `options.oracle`, ask the delegate.
 
@@ -74,7 +75,12 @@ def confirm(
     verification = None
     if options.verify:
         verification = verify(
-            reference, bytes(artifact), interface.inputs, interface.outputs, tolerance=tolerance
+            reference,
+            bytes(artifact),
+            interface.inputs,
+            interface.outputs,
+            tolerance=tolerance,
+            noise=partial(rounding_noise, model, reference.inputs),
         )
         wrong = mismatch(verification)
         if wrong is not None:

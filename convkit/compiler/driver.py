@@ -126,7 +126,13 @@ class Compilation:
         if options.verify or options.oracle:
             with self.clock.stage("verify"):
                 verification, oracle = confirm(
-                    self.source, artifact, graph, candidate.verdict, interface.stored(layout), options
+                    self.source,
+                    candidate.model,
+                    artifact,
+                    graph,
+                    candidate.verdict,
+                    interface.stored(layout),
+                    options,
                 )
         inputs, outputs = assemble.interface(graph, layout)
         report = Report(

@@ -145,6 +145,8 @@ class OutputError:
     `max_rel` is `max_abs` over the reference's range (zero included). `psnr_db`, `sqnr_db` are None
     where there is no error at all, `cosine` where a vector is zero. `mismatches` counts elements
     that must be equal and are not: integers, booleans, and where either side is NaN or infinite.
+    `noise` is what rounding alone does to the output, relative to its range; it is measured only where
+    an error is above the tolerance.
     """
 
     name: str
@@ -156,6 +158,7 @@ class OutputError:
     cosine: float | None
     mismatches: int
     passed: bool
+    noise: float | None = None
 
 
 @dataclass(frozen=True)
