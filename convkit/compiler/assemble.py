@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 
+from convkit import report
 from convkit.compiler.repair import Cure
 from convkit.dialects.tflite.cost import bytes_moved, macs
-from convkit.dialects.tflite.graph import Graph, Quantization, Tensor
+from convkit.dialects.tflite.graph import Graph, Op, Quantization, Tensor
 from convkit.dialects.tflite.layout import LayoutStats
 from convkit.dialects.tflite.schema import type_name
 from convkit.ir.origin import Origin
@@ -21,7 +22,6 @@ from convkit.report import (
     InterfaceTensor,
     ModelIdentity,
     OpEntry,
-    OpVerdict,
     OriginEntry,
     Partition,
     QuantizationEntry,
@@ -29,9 +29,8 @@ from convkit.report import (
     RewriteEntry,
     TargetIdentity,
 )
-from convkit.rewrite import RewriteStats
-from convkit.targets import Target
-from convkit.targets.judge import OpJudgement, Verdict
+from convkit.rewrite import Rewrite, RewriteStats
+from convkit.targets import GraphVerdict, OpVerdict, Target
 
 
 def identify_model(source: Any, model: ir.Model, opset: int | None) -> ModelIdentity:
@@ -53,10 +52,14 @@ def identify_target(target: Target) -> TargetIdentity:
     return TargetIdentity(target.name, target.title, str(target.confidence))
 
 
-def interface(graph: Graph, layout: LayoutStats) -> tuple[tuple[InterfaceTensor, ...], tuple[InterfaceTensor, ...]]:
+def interface(
+    graph: Graph, layout: LayoutStats
+) -> tuple[tuple[InterfaceTensor, ...], tuple[InterfaceTensor, ...]]:
     """Inputs and outputs of the artifact."""
 
-    def entries(names: Sequence[str], tensors: Sequence[Tensor], nhwc: Sequence[str]) -> tuple[InterfaceTensor, ...]:
+    def entries(
+        names: Sequence[str], tensors: Sequence[Tensor], nhwc: Sequence[str]
+    ) -> tuple[InterfaceTensor, ...]:
         return tuple(
             InterfaceTensor(
                 name,
@@ -81,19 +84,19 @@ def _quantization(found: Quantization | None) -> QuantizationEntry | None:
     return QuantizationEntry(scale, tuple(int(z) for z in found.zero_point.reshape(-1)), found.axis)
 
 
-def op_entries(verdict: Verdict) -> tuple[OpEntry, ...]:
+def op_entries(graph: Graph, verdict: GraphVerdict) -> tuple[OpEntry, ...]:
     """One entry per operator of the artifact."""
-    return tuple(_op_entry(index, found) for index, found in enumerate(verdict.ops))
+    return tuple(_op_entry(op, found) for op, found in zip(graph.ops, verdict.ops, strict=True))
 
 
-def _op_entry(index: int, found: OpJudgement) -> OpEntry:
-    op = found.op
+def _op_entry(op: Op, found: OpVerdict) -> OpEntry:
     return OpEntry(
-        index=index,
+        index=found.index,
         op=op.code,
-        verdict=OpVerdict(str(found.status)),
+        verdict=report.OpVerdict(found.status.value),
         reasons=tuple(
-            Reason(r.rule, r.message, str(r.severity), r.source, r.fix) for r in found.reasons
+            Reason(r.rule, r.message, r.severity.name.lower(), r.sources, r.fixes, r.undecided)
+            for r in found.reasons
         ),
         origin=_origin_entry(op.origin),
         name=op.outputs[0].name if op.outputs else "",
@@ -108,25 +111,25 @@ def _origin_entry(origin: Origin) -> OriginEntry:
     return OriginEntry(**{f.name: getattr(origin, f.name) for f in fields(Origin)})
 
 
-def partition_entries(verdict: Verdict) -> tuple[Partition, ...]:
-    """The runs of operators that one processor executes."""
+def partition_entries(graph: Graph, verdict: GraphVerdict) -> tuple[Partition, ...]:
+    """What the accelerator is given, partition by partition, then what is left to the CPU."""
+    given = {index for members in verdict.partitions for index in members}
+    rest = tuple(index for index in range(len(graph.ops)) if index not in given)
+    groups = [(True, members) for members in verdict.partitions] + ([(False, rest)] if rest else [])
     return tuple(
-        Partition(index, p.accelerated, tuple(p.ops), sum(macs(verdict.ops[i].op) for i in p.ops))
-        for index, p in enumerate(verdict.partitions)
+        Partition(number, accelerated, members, sum(macs(graph.ops[i]) for i in members))
+        for number, (accelerated, members) in enumerate(groups)
     )
 
 
 def rewrite_entries(stats: RewriteStats, cures: Sequence[Cure]) -> tuple[RewriteEntry, ...]:
     """Rewrites by id with their counts, passes' first, then cures."""
-    laws = {a.rewrite.id: a.rewrite for a in stats.applications}
-    counts: Mapping[str, int] = {
-        key: sum(a.rewrite.id == key for a in stats.applications) for key in laws
-    }
-    found = [
-        RewriteEntry(key, laws[key].law, laws[key].exactness.name.lower(), counts[key]) for key in sorted(laws)
-    ]
-    cured = [
-        RewriteEntry(c.rewrite.id, c.rewrite.law, c.rewrite.exactness.name.lower(), c.count, cure=True)
-        for c in cures
-    ]
+    rewrites = {a.rewrite.name: a.rewrite for a in stats.applications}
+    counts = stats.counts
+    found = [_rewrite_entry(rewrites[name], counts[name]) for name in sorted(rewrites)]
+    cured = [_rewrite_entry(c.rewrite, c.count, cure=True) for c in cures]
     return (*found, *cured)
+
+
+def _rewrite_entry(rewrite: Rewrite, count: int, cure: bool = False) -> RewriteEntry:
+    return RewriteEntry(rewrite.id, rewrite.law, rewrite.exactness.name.lower(), count, cure)

@@ -13,13 +13,14 @@ import numpy as np
 import onnx_ir as ir
 
 from convkit.compiler.options import CompileOptions
+from convkit.compiler.repair import Candidate
 from convkit.diagnostics import ConvkitError
-from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import LayoutStats
 from convkit.ir.facts import dtype_of, shape_of
-from convkit.report import OracleAnswer, Verification
-from convkit.targets.judge import Verdict
+from convkit.report import OracleAnswer, OutputError, Verification
+from convkit.targets import Status
 from convkit.verify.inputs import Binding
+from convkit.verify.noise import rounding_noise
 from convkit.verify.numeric import (
     FLOAT16_TOLERANCE,
     FLOAT32_TOLERANCE,
@@ -28,7 +29,7 @@ from convkit.verify.numeric import (
     mismatch,
     run_reference,
     verify,
-)from convkit.verify.noise import rounding_noise
+)
 
 _CHANNELS_LAST = (0, 2, 3, 1)
 
@@ -58,13 +59,11 @@ class Interface:
                 for b in bindings
             )
 
-        return Interface(
-            order(self.inputs, layout.nhwc_inputs), order(self.outputs, layout.nhwc_outputs)
-        )
+        return Interface(order(self.inputs, layout.nhwc_inputs), order(self.outputs, layout.nhwc_outputs))
 
 
 def confirm(
-    source: Any, model: ir.Model, artifact: memoryview, graph: Graph, verdict: Verdict, interface: Interface, options: CompileOptions
+    source: Any, candidate: Candidate, artifact: memoryview, interface: Interface, options: CompileOptions
 ) -> tuple[Verification | None, OracleAnswer | None]:
     """Verify the numbers and, with `options.oracle`, ask the delegate.
 
@@ -80,12 +79,12 @@ def confirm(
             interface.inputs,
             interface.outputs,
             tolerance=tolerance,
-            noise=partial(rounding_noise, model, reference.inputs),
+            noise=partial(rounding_noise, candidate.model, reference.inputs),
         )
         wrong = mismatch(verification)
         if wrong is not None:
             raise ConvkitError(wrong)
-    return verification, _ask_gpu(graph, verdict, interface, reference) if options.oracle else None
+    return verification, _ask_gpu(candidate, interface, reference) if options.oracle else None
 
 
 def _runnable(source: Any) -> Path | bytes:
@@ -100,11 +99,11 @@ def _runnable(source: Any) -> Path | bytes:
     return serialized
 
 
-def _ask_gpu(
-    graph: Graph, verdict: Verdict, interface: Interface, reference: ReferenceRun
-) -> OracleAnswer | None:
+def _ask_gpu(candidate: Candidate, interface: Interface, reference: ReferenceRun) -> OracleAnswer | None:
     """What LiteRT's GPU accelerator says of each operator and of the whole, and what it computes."""
     from convkit.verify import litert_gpu
+
+    graph, verdict = candidate.graph, candidate.verdict
 
     feeds = {
         name: b.to_artifact(reference.inputs[b.name], tensor.dtype)
@@ -115,12 +114,12 @@ def _ask_gpu(
         return None
     each = litert_gpu.ask_each(graph)
     disagreements = [
-        f"operator {i} ({found.op.code}): we say {found.status}, the delegate "
+        f"operator {i} ({found.code}): we say {found.status}, the delegate "
         + ("takes it" if answer.fully_accelerated else "; ".join(answer.words) or "refuses it")
         for i, (found, answer) in enumerate(zip(verdict.ops, each, strict=True))
-        if (found.status in ("accelerated", "stranded")) != answer.fully_accelerated
+        if (found.status in (Status.ACCELERATED, Status.STRANDED)) != answer.fully_accelerated
     ]
-    outputs = ()
+    outputs: tuple[OutputError, ...] = ()
     if whole.outputs is not None:
         outputs = tuple(
             compare(

@@ -15,7 +15,7 @@ from convkit.compiler.confirm import Interface, confirm
 from convkit.compiler.options import CompileOptions
 from convkit.compiler.repair import Candidate, repair
 from convkit.dialects.tflite.graph import Graph
-from convkit.dialects.tflite.layout import LayoutStats, assign_layout
+from convkit.dialects.tflite.layout import assign_layout
 from convkit.dialects.tflite.lowering import lower
 from convkit.dialects.tflite.precision import to_fp16_weights
 from convkit.dialects.tflite.simplify import simplify
@@ -25,16 +25,7 @@ from convkit.frontends.onnx import load_onnx
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
 from convkit.report import Report
-from convkit.targets import Target, load_target
-from convkit.targets.judge import judge
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """A TFLite graph, and which interface tensors are channels last in it."""
-
-    graph: Graph
-    layout: LayoutStats
+from convkit.targets import Target, judge, load_target
 
 
 @dataclass(frozen=True)
@@ -92,20 +83,20 @@ class Compilation:
             manager.run(model)
         return manager
 
-    def lower(self, model: ir.Model) -> Candidate[Lowered]:
+    def lower(self, model: ir.Model) -> Candidate:
         """Lower a model in normal form, and judge the result."""
         with self.clock.stage("lower"):
             graph = simplify(lower(model))
             graph, layout = assign_layout(graph, self.options.io_layout)
             graph = simplify(graph)
             if self.options.precision == "fp16":
-                graph = to_fp16_weights(graph)
+                to_fp16_weights(graph)
             assign_versions(graph)
         with self.clock.stage("judge"):
             verdict = judge(graph, self.target)
-        return Candidate(model, Lowered(graph, layout), verdict)
+        return Candidate(model, graph, layout, verdict)
 
-    def rebuild(self, changed: ir.Model) -> Candidate[Lowered]:
+    def rebuild(self, changed: ir.Model) -> Candidate:
         """Clean up a model that a cure has changed, lower and judge it."""
         with self.clock.stage("passes"):
             PassManager(cleanup_pipeline(self.options.allow)).run(changed)
@@ -119,29 +110,23 @@ class Compilation:
         manager = self.prepare(model)
         interface = Interface.of(model.graph)
         candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
-        graph, layout = candidate.lowered.graph, candidate.lowered.layout
+        graph, layout = candidate.graph, candidate.layout
         with self.clock.stage("write"):
             artifact = serialize(graph)
         verification = oracle = None
         if options.verify or options.oracle:
             with self.clock.stage("verify"):
                 verification, oracle = confirm(
-                    self.source,
-                    candidate.model,
-                    artifact,
-                    graph,
-                    candidate.verdict,
-                    interface.stored(layout),
-                    options,
+                    self.source, candidate, artifact, interface.stored(layout), options
                 )
         inputs, outputs = assemble.interface(graph, layout)
         report = Report(
             model=assemble.identify_model(self.source, candidate.model, opset),
             target=assemble.identify_target(self.target),
-            ops=assemble.op_entries(candidate.verdict),
+            ops=assemble.op_entries(graph, candidate.verdict),
             inputs=inputs,
             outputs=outputs,
-            partitions=assemble.partition_entries(candidate.verdict),
+            partitions=assemble.partition_entries(graph, candidate.verdict),
             rewrites=assemble.rewrite_entries(manager.stats, cures),
             verification=verification,
             oracle=oracle,
@@ -151,9 +136,7 @@ class Compilation:
         return CompileResult(artifact, graph, candidate.model, report)
 
 
-def compile_model(
-    source: Any, target: str | Target, options: CompileOptions | None = None
-) -> CompileResult:
+def compile_model(source: Any, target: str | Target, options: CompileOptions | None = None) -> CompileResult:
     """Compile an ONNX model (path, bytes, ModelProto or onnx_ir.Model) for a target.
 
     Nothing is written; `CompileResult.artifact` is the file's contents. Raises ConvkitError for bad

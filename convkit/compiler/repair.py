@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import onnx_ir as ir
 
 from convkit.dialects.tflite.cost import bytes_moved, macs
+from convkit.dialects.tflite.graph import Graph
+from convkit.dialects.tflite.layout import LayoutStats
 from convkit.ir.origin import origin_of
-from convkit.rewrite import Exactness, Rewrite, RewriteStats, apply_rewrites, get_rewrite
-from convkit.targets.judge import Verdict
+from convkit.rewrite import Exactness, Rewrite, apply_rewrites, get_rewrite
+from convkit.targets import GraphVerdict, Status
 
-L = TypeVar("L")
 Cost = tuple[int, int, int, int]
-
-
-def cost_of(verdict: Verdict) -> Cost:
-    """What stays off the accelerator: MACs, bytes, operators; then the number of partitions."""
-    off = [v.op for v in verdict.ops if v.status != "accelerated"]
-    return (
-        sum(macs(op) for op in off),
-        sum(bytes_moved(op) for op in off),
-        len(off),
-        len(verdict.partitions),
-    )
 
 
 @dataclass(frozen=True)
@@ -37,20 +27,36 @@ class Cure:
 
 
 @dataclass(frozen=True)
-class Candidate(Generic[L]):
-    """A model in normal form with what it lowers to and how that is judged."""
+class Candidate:
+    """A model in normal form, the graph it lowers to with its layout, and how that is judged."""
 
     model: ir.Model
-    lowered: L
-    verdict: Verdict
+    graph: Graph
+    layout: LayoutStats
+    verdict: GraphVerdict
+
+    @property
+    def cost(self) -> Cost:
+        """What stays off the accelerator: MACs, bytes, operators; then the number of partitions."""
+        off = [
+            op
+            for op, found in zip(self.graph.ops, self.verdict.ops, strict=True)
+            if found.status is not Status.ACCELERATED
+        ]
+        return (
+            sum(macs(op) for op in off),
+            sum(bytes_moved(op) for op in off),
+            len(off),
+            len(self.verdict.partitions),
+        )
 
 
 def repair(
-    candidate: Candidate[L],
-    build: Callable[[ir.Model], Candidate[L]],
+    candidate: Candidate,
+    build: Callable[[ir.Model], Candidate],
     allow: Exactness,
-) -> tuple[Candidate[L], list[Cure]]:
-    """Apply the cures named for refused operators while they lower the cost.
+) -> tuple[Candidate, list[Cure]]:
+    """Apply the cures named for refused operators while they lower the cost (in the order of `Cost`).
 
     `build` cleans up, lowers and judges a model that a cure has changed (it may edit it in place).
     Every cure kept lowers the cost strictly, and one that was dropped is not tried again on the same
@@ -71,35 +77,31 @@ def repair(
         rejected.clear()
 
 
-def _named_cures(verdict: Verdict) -> list[str]:
+def _named_cures(verdict: GraphVerdict) -> list[str]:
     """Cures by how many refused operators name them, most first."""
-    counts: dict[str, int] = {}
-    for op in verdict.ops:
-        if op.status == "fallback":
-            for fix in dict.fromkeys(reason.fix for reason in op.reasons if reason.fix):
-                counts[fix] = counts.get(fix, 0) + 1
+    counts = Counter(fix for op in verdict.ops if op.status is not Status.ACCELERATED for fix in op.fixes)
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def _try(
-    candidate: Candidate[L], rewrite: Rewrite, build: Callable[[ir.Model], Candidate[L]], allow: Exactness
-) -> tuple[Candidate[L], Cure] | None:
+    candidate: Candidate, rewrite: Rewrite, build: Callable[[ir.Model], Candidate], allow: Exactness
+) -> tuple[Candidate, Cure] | None:
     """The model with `rewrite` applied where it is asked for, if that is judged better."""
     if rewrite.exactness > allow:
         return None
     wanted = {
         name
-        for op in candidate.verdict.ops
-        if any(reason.fix == rewrite.name for reason in op.reasons)
-        for name in op.op.origin.nodes
+        for op, found in zip(candidate.graph.ops, candidate.verdict.ops, strict=True)
+        if rewrite.name in found.fixes
+        for name in op.origin.nodes
     }
     model = candidate.model.clone()
-    stats: RewriteStats = apply_rewrites(
+    stats = apply_rewrites(
         model.graph, [rewrite], only=lambda node: not wanted.isdisjoint(origin_of(node).nodes)
     )
     if not stats.applications:
         return None
     changed = build(model)
-    if cost_of(changed.verdict) >= cost_of(candidate.verdict):
+    if changed.cost >= candidate.cost:
         return None
     return changed, Cure(rewrite, len(stats.applications))
