@@ -12,27 +12,12 @@ from convkit.passes.legalize.block_steps import MAX_RANK
 from convkit.passes.legalize.index_map import Digit, View, make_view, relative, split_digits, stack
 from convkit.passes.legalize.view_chain import Chain, chain_from, chain_to, suffixes, view_after
 from convkit.passes.legalize.view_plan import Plan, emit_plan, plan_view
+from convkit.passes.walking import WalkingRewrite
 from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
 
 
-class ViewRewrite(Rewrite):
-    """A rewrite that finds its nodes by walking; `dying` in its facts joins the match for the origin."""
-
-    exactness = Exactness.BITEXACT
-    shares_interior = True
-
-    def find(self, node: ir.Node) -> tuple[Match, Facts] | NoMatch:
-        found = super().find(node)
-        if isinstance(found, NoMatch):
-            return found
-        match, facts = found
-        facts = dict(facts)
-        nodes = dict.fromkeys((*match.nodes, *facts.pop("dying")))
-        return replace(match, nodes=tuple(nodes)), facts
-
-
 @register
-class SimplifyViews(ViewRewrite):
+class SimplifyViews(WalkingRewrite):
     """A chain of Reshape, Transpose, Slice and Gather becomes the shortest one of rank at most 4.
 
     The chain is one strided index map (see index_map); whatever spelling it had, the map decides.
@@ -43,6 +28,7 @@ class SimplifyViews(ViewRewrite):
     id = "CK-VIEW-030"
     name = "simplify-views"
     law = "a chain of views = the shortest chain with the same index map"
+    exactness = Exactness.BITEXACT
 
     def pattern(self, op: Any, x: Any, a: Any = None, b: Any = None, c: Any = None, d: Any = None) -> Pattern:
         return op.any_of(  # type: ignore[no-any-return]
@@ -56,19 +42,20 @@ class SimplifyViews(ViewRewrite):
         reader = sole_user(chain.value)
         if reader is not None and reader.inputs[0] is chain.value and _goes_on(reader, chain):
             return NoMatch("the chain goes on", reader)
-        best: tuple[int, int, Chain, Plan] | None = None
+        best: tuple[tuple[int, int, int], Chain, Plan] | None = None
         for part in suffixes(chain):
             plan = plan_view(shape_of(part.source), part.view, shape_of(part.value))
             if plan is None:
                 continue
             high = sum(rank_of(n.outputs[0]) > MAX_RANK for n in part.nodes[:-1])
-            key = (high, len(part.dying) - len(plan))
-            if (key[0] > 0 or key[1] > 0) and (best is None or key > best[:2]):
-                best = (*key, part, plan)
+            moved = sum(is_op(n, "Transpose") for n in part.dying) - sum(s.op == "Transpose" for s in plan)
+            gain = (high, len(part.dying) - len(plan), moved)
+            if gain > (0, 0, 0) and (best is None or gain > best[0]):
+                best = (gain, part, plan)
         if best is None:
             return NoMatch("no shorter chain is known", match.root)
-        _, _, part, plan = best
-        return {"dying": part.dying, "source": part.source, "plan": plan}
+        _, part, plan = best
+        return {"walked": part.dying, "source": part.source, "plan": plan}
 
     def rewrite(self, rw: Rewriter, match: Match, *, source: ir.Value, plan: Plan) -> ir.Value:
         return emit_plan(rw, source, plan)
@@ -81,27 +68,24 @@ def _goes_on(reader: ir.Node, chain: Chain) -> bool:
 
 
 @register
-class ConcatOfViews(ViewRewrite):
+class ConcatOfViews(Rewrite):
     """A Concat of views of one value that count up evenly is one view: patch merging, space to depth."""
 
     id = "CK-VIEW-020"
     name = "concat-of-views"
     law = "Concat(view_0(x), view_1(x), ...) = view(x)"
+    exactness = Exactness.BITEXACT
 
-    def pattern(self, op: Any, a: Any) -> Pattern:
-        return op.Concat(a)  # type: ignore[no-any-return]
+    def pattern(self, op: Any) -> Pattern:
+        return op.Concat()  # type: ignore[no-any-return]
 
     def find(self, node: ir.Node) -> tuple[Match, Facts] | NoMatch:
-        if not is_op(node, "Concat"):
-            return NoMatch("not a Concat", node)
+        # A Concat has any number of operands, which a pattern cannot say.
         match = Match(node, {}, {}, (node,))
         facts = self.check(match)
         if isinstance(facts, NoMatch):
             return facts
-        return replace(match, nodes=(node, *facts["dying"])), {
-            "source": facts["source"],
-            "plan": facts["plan"],
-        }
+        return replace(match, nodes=(node, *facts["walked"])), {k: facts[k] for k in ("source", "plan")}
 
     def check(self, match: Match) -> Facts | NoMatch:
         node = match.root
@@ -123,7 +107,7 @@ class ConcatOfViews(ViewRewrite):
         if plan is None or len(plan) > len(dying):
             return NoMatch("it would not be shorter", node)
         return {
-            "dying": tuple(n for c in chains for n in c.nodes if n in dying),
+            "walked": tuple(n for c in chains for n in c.nodes if n in dying),
             "source": source,
             "plan": plan,
         }
@@ -157,7 +141,7 @@ class _Joint:
 
 
 @register
-class MoveViewsBeforeSplit(ViewRewrite):
+class MoveViewsBeforeSplit(WalkingRewrite):
     """The same view after every part of a Split is done once, before it: query, key and value.
 
     The parts are alike views of what the Split's operand is a view of; with the parts' number as one
@@ -168,6 +152,7 @@ class MoveViewsBeforeSplit(ViewRewrite):
     id = "CK-VIEW-010"
     name = "views-before-split"
     law = "view(Split(x)_i) = Split(view'(x))_i"
+    exactness = Exactness.BITEXACT
 
     def pattern(self, op: Any, x: Any, sizes: Any) -> Pattern:
         return op.Split(x, sizes)  # type: ignore[no-any-return]
@@ -190,7 +175,7 @@ class MoveViewsBeforeSplit(ViewRewrite):
             return NoMatch("it is in place already", node)
         if not high and best.cost >= 1 + len(above) + sum(len(c.nodes) for c in below):
             return NoMatch("it would not be shorter", node)
-        return {"dying": above, "source": chain.source, "joint": best}
+        return {"walked": above, "source": chain.source, "joint": best}
 
     def rewrite(self, rw: Rewriter, match: Match, *, source: ir.Value, joint: _Joint) -> list[ir.Value]:
         if joint.place is None:
