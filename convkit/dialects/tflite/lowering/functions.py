@@ -40,8 +40,8 @@ def _polynomial(b: Builder, x: Tensor, coefficients: tuple[float, ...]) -> Tenso
 def erf(b: Builder, node: ir.Node) -> Tensor:
     """x P(x^2) / Q(x^2), x held within the range of the fit."""
     x = b.input(node)
-    limit = b.scalar_like(x, _ERF_LIMIT)
-    x = b.binary("MAXIMUM", b.binary("MINIMUM", x, limit), b.unary("NEG", limit))
+    below = b.binary("MINIMUM", x, b.scalar_like(x, _ERF_LIMIT))
+    x = b.binary("MAXIMUM", below, b.scalar_like(x, -_ERF_LIMIT))
     square = b.unary("SQUARE", x)
     p, q = (_polynomial(b, square, c) for c in (_ERF_P, _ERF_Q))
     return b.binary("MUL", x, b.binary("DIV", p, q))

@@ -55,7 +55,7 @@ class _Direction:
     @property
     def hidden(self) -> int:
         """The size of the state."""
-        return self.recurrent.shape[1]
+        return int(self.recurrent.shape[1])
 
 
 @lowers("LSTM", "GRU", "RNN")

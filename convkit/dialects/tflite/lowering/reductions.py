@@ -92,14 +92,17 @@ def cum_sum(b: Builder, node: ir.Node) -> Tensor:
     the value moved on by one element.
     """
     x, (axis,) = b.input(node), constant_ints(node, 1)
-    axis, size = axis % x.rank, x.shape[axis]
+    axis, outer = axis % x.rank, x.shape
+    if axis == 0 and x.rank < 4:  # the delegate does not sum over a batch
+        x, axis = b.reshape(x, (1, *outer)), 1
+    size = x.shape[axis]
     reverse = attr(node, "reverse", 0)
     if reverse:
         x = window(b, x, axis, size - 1, -1, size)
     if attr(node, "exclusive", 0):
         if size == 1:
-            return b.const(np.zeros(x.shape, x.dtype), hint="zeros")
+            return b.const(np.zeros(outer, x.dtype), hint="zeros")
         moved = [(int(i == axis), 0) for i in range(x.rank)]
         x = border(b, window(b, x, axis, 0, 1, size - 1), moved)
     total = b.emit("CUMSUM", [x, b.const(axis)], x.shape)
-    return window(b, total, axis, size - 1, -1, size) if reverse else total
+    return b.reshape(window(b, total, axis, size - 1, -1, size) if reverse else total, outer)
