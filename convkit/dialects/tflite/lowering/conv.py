@@ -7,12 +7,12 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.indexing import cut
 from convkit.dialects.tflite.lowering.window import (
     channels_first,
     channels_last,
     need_float32,
     pad_for,
-    slice_to,
     window_of,
 )
 from convkit.ir.facts import attr, shape_of
@@ -117,5 +117,5 @@ def conv_transpose(b: Builder, node: ir.Node) -> Tensor:
         options |= {f"dilation_{a}_factor": 1 for a in "dhw"}
     inputs = [b.const(sized, np.int32, "output_shape"), w, channels_last(b, x), bias]
     y = b.emit("CONV_3D_TRANSPOSE" if three else "TRANSPOSE_CONV", inputs, sized, x.dtype, **options)
-    y = slice_to(b, y, (0, *window.begin, 0), (shape[0], *window.out, shape[1]))
+    y = cut(b, y, (0, *window.begin, 0), (1,) * y.rank, (shape[0], *window.out, shape[1]))
     return channels_first(b, y, shape)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, lowers
+from convkit.dialects.tflite.lowering.movement import broadcast
 from convkit.dialects.tflite.lowering.window import need_float32
 from convkit.ir.facts import attr
 
@@ -41,16 +42,6 @@ def _merged_batch(x: Sequence[int], y: Sequence[int]) -> tuple[list[int], list[i
     return [p for p, _ in merged], [q for _, q in merged]
 
 
-def tiled(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x repeated to a shape it broadcasts to."""
-    if x.shape == tuple(shape):
-        return x
-    if x.data is not None:
-        return b.const(np.broadcast_to(x.data, shape), hint="tiled")
-    times = [s // d for s, d in zip(shape, x.shape)]
-    return b.emit("TILE", [x, b.const(times, np.int32, "multiples")], shape)
-
-
 def batch_matmul(b: Builder, x: Tensor, y: Tensor, adj_x: bool = False, adj_y: bool = False) -> Tensor:
     """Matrix product over the last two dimensions (each read transposed if adj), batch broadcast.
 
@@ -63,8 +54,8 @@ def batch_matmul(b: Builder, x: Tensor, y: Tensor, adj_x: bool = False, adj_y: b
     if rank > 2:
         merged_x, merged_y = _merged_batch(batch_x, batch_y)
         if len(merged_x) > 2:  # irregular broadcasting: repeat what is broadcast
-            x = tiled(b, b.reshape(x, batch_x + x.shape[-2:]), batch + x.shape[-2:])
-            y = tiled(b, b.reshape(y, batch_y + y.shape[-2:]), batch + y.shape[-2:])
+            x = broadcast(b, b.reshape(x, batch_x + x.shape[-2:]), batch + x.shape[-2:])
+            y = broadcast(b, b.reshape(y, batch_y + y.shape[-2:]), batch + y.shape[-2:])
             merged_x = merged_y = [math.prod(batch)]
         batch_x, batch_y = tuple(merged_x), tuple(merged_y)
     x = b.reshape(x, batch_x + x.shape[-2:])

@@ -42,8 +42,11 @@ def merged_permutation(shape: Sequence[int], perm: Sequence[int]) -> tuple[list[
 @lowers("Transpose")
 def transpose(b: Builder, node: ir.Node) -> Tensor:
     """A permutation of dimensions, of rank 4 at most where that is possible."""
-    x = b.input(node)
-    perm = attr(node, "perm")
+    return permute(b, b.input(node), attr(node, "perm"))
+
+
+def permute(b: Builder, x: Tensor, perm: Sequence[int]) -> Tensor:
+    """x with its dimensions permuted, by a TRANSPOSE of rank 4 at most where that is possible."""
     if x.rank <= 4:
         return b.transpose(x, perm)
     shape, order = merged_permutation(x.shape, perm)

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
-from convkit.dialects.tflite.lowering.matmul import tiled
+from convkit.dialects.tflite.lowering.movement import broadcast
 from convkit.dialects.tflite.lowering.reductions import reduce
 from convkit.dialects.tflite.lowering.window import channels_first, channels_last, need_float32
 from convkit.ir.facts import attr, shape_of
@@ -86,7 +86,7 @@ def _group_mean(b: Builder, x: Tensor, groups: int) -> Tensor:
     if groups == c:
         return mean
     grouped = reduce(b, "MEAN", b.reshape(mean, (n, groups, c // groups)), [2])
-    return b.reshape(tiled(b, grouped, (n, groups, c // groups)), mean.shape)
+    return b.reshape(broadcast(b, grouped, (n, groups, c // groups)), mean.shape)
 
 
 @lowers("InstanceNormalization", "GroupNormalization")
@@ -105,7 +105,7 @@ def group_normalization(b: Builder, node: ir.Node) -> Tensor:
     y = b.binary("MUL", d, _inverse_deviation(b, variance, attr(node, "epsilon", 1e-5)))
     if scale.shape[0] != x.shape[1]:  # before opset 21 they were per group
         scale, bias = (
-            b.reshape(tiled(b, b.reshape(v, (groups, 1)), (groups, x.shape[1] // groups)), (x.shape[1],))
+            b.reshape(broadcast(b, b.reshape(v, (groups, 1)), (groups, x.shape[1] // groups)), (x.shape[1],))
             for v in (scale, bias)
         )
     return _scaled(b, y, _along(b, scale, x), _along(b, bias, x))

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.indexing import window as cells
 from convkit.dialects.tflite.lowering.window import (
     Window,
     channels_first,
@@ -77,20 +78,11 @@ def _max(b: Builder, x: Tensor, window: Window, fill: float | None) -> Tensor:
     x = pad_spatial(b, x, window.begin, [max(e, 0) for e in window.read_end], fill)
     for axis in (1, 2):
         step, dilation, out = (v[axis - 1] for v in (window.strides, window.dilations, window.out))
-        taps = [_every(b, x, axis, t * dilation, step, out) for t in range(window.kernel[axis - 1])]
+        taps = [cells(b, x, axis, t * dilation, step, out) for t in range(window.kernel[axis - 1])]
         x = taps[0]
         for tap in taps[1:]:
             x = b.binary("MAXIMUM", x, tap)
     return x
-
-
-def _every(b: Builder, x: Tensor, axis: int, start: int, step: int, count: int) -> Tensor:
-    """`count` elements of x along `axis`, from `start` on, `step` apart."""
-    begin, end, strides = [0] * x.rank, list(x.shape), [1] * x.rank
-    begin[axis], end[axis], strides[axis] = start, start + (count - 1) * step + 1, step
-    shape = [*x.shape[:axis], count, *x.shape[axis + 1 :]]
-    bounds = [b.const(v, np.int32, h) for v, h in ((begin, "begin"), (end, "end"), (strides, "strides"))]
-    return b.emit("STRIDED_SLICE", [x, *bounds], shape)
 
 
 @lowers("MaxPool")

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import NHWC, Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.indexing import take
 from convkit.dialects.tflite.lowering.matmul import fully_connected
 from convkit.dialects.tflite.lowering.window import need_float32
 from convkit.ir.facts import attr, constant, input_at, shape_of
@@ -187,19 +188,13 @@ def _axes_of(node: ir.Node) -> list[_Axis]:
 
 
 def _gather(b: Builder, x: Tensor, axis: int, index: np.ndarray) -> Tensor:
-    """x with the elements `index` along `axis`."""
-    shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
-    flat = x
-    if x.rank > 4:
-        flat = b.reshape(x, (math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])))
-        axis = 1
-    y = b.emit(
-        "GATHER",
-        [flat, b.const(index.astype(np.int32), hint="indices")],
-        (*flat.shape[:axis], len(index), *flat.shape[axis + 1 :]),
-        axis=axis,
+    """x with the elements `index` along `axis`, of rank 4 at most."""
+    if x.rank <= 4:
+        return take(b, x, axis, index)
+    y = take(
+        b, b.reshape(x, (math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :]))), 1, index
     )
-    return b.reshape(y, shape)
+    return b.reshape(y, (*x.shape[:axis], len(index), *x.shape[axis + 1 :]))
 
 
 def _multiply(b: Builder, x: Tensor, axis: int, matrix: np.ndarray) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -117,11 +116,3 @@ def pad_for(b: Builder, x: Tensor, window: Window, value: float | None = None) -
     if window.padding is not None:
         return x, window.padding
     return pad_spatial(b, x, window.begin, [max(e, 0) for e in window.read_end], value), "VALID"
-
-
-def slice_to(b: Builder, x: Tensor, begin: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """The part of x of the given shape that starts at `begin`."""
-    if tuple(shape) == x.shape:
-        return x
-    starts: Any = b.const(list(begin), np.int32, "begin")
-    return b.emit("SLICE", [x, starts, b.const(list(shape), np.int32, "size")], shape)
