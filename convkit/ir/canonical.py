@@ -325,9 +325,9 @@ def _resize(node: ir.Node, emit: Emit) -> Results | None:
     if axes is not None and attr(node, "keep_aspect_ratio_policy", "stretch") == "stretch":
         rank = rank_of(data(node))
         for i, neutral in ((2, np.ones(rank, np.float32)), (3, np.array(shape_of(data(node)), np.int64))):
-            value = constant(input_at(node, i))
-            if value is not None:
-                neutral[[a % rank for a in axes]] = value
+            given = constant(input_at(node, i))
+            if given is not None:
+                neutral[[a % rank for a in axes]] = given
                 node.replace_input_with(i, emit.const(neutral))
         roi = constant(input_at(node, 1))
         if roi is not None:

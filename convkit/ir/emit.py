@@ -17,7 +17,7 @@ class Emit(Protocol):
     Each call brings its node to normal form at once: it may come back folded, or as nothing but its input.
     """
 
-    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: object) -> ir.Value:
+    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
         """Emit one node and return its first output."""
         ...
 

@@ -12,7 +12,7 @@ from convkit.ir.facts import attr, constant, is_constant, shape_of
 from convkit.ir.infer import NORMAL_OPSET, node_proto, schema_of
 
 Array = np.ndarray
-Fold = Callable[[ir.Node, list[Array]], "Array | Sequence[Array]"]
+Fold = Callable[[ir.Node, list[Array]], "Array | Sequence[Array] | None"]
 
 BUDGET = 1 << 20
 """A folded constant may have this many bytes, or twice its inputs' bytes, whichever is more."""
@@ -71,7 +71,7 @@ def _array(value: ir.Value) -> Array:
 
 def _stored(array: Array) -> int:
     """Bytes the array really takes: repeated elements (stride 0) take none."""
-    return array.itemsize * prod(n for n, s in zip(array.shape, array.strides, strict=True) if s)
+    return int(array.itemsize * prod(n for n, s in zip(array.shape, array.strides, strict=True) if s))
 
 
 def _static_shape(node: ir.Node) -> list[Array] | None:
@@ -88,8 +88,16 @@ def _present(arrays: list[Array], index: int) -> Array | None:
     return arrays[index] if index < len(arrays) and arrays[index] is not _ABSENT else None
 
 
-def _elementwise(function: Callable[..., Array]) -> Fold:
+def _alike(arrays: list[Array]) -> list[Array]:
+    """The arrays, if they are of one type as ONNX demands; numpy would promote."""
+    if any(a.dtype != arrays[0].dtype for a in arrays):
+        raise TypeError
+    return arrays
+
+
+def _elementwise(function: Callable[..., Array], mixed: bool = False) -> Fold:
     def fold(node: ir.Node, arrays: list[Array]) -> Array:
+        arrays = arrays if mixed else _alike(arrays)
         with np.errstate(all="ignore"):
             result = np.asarray(function(*arrays))
         return result if result.dtype == bool else result.astype(arrays[0].dtype, copy=False)
@@ -98,7 +106,7 @@ def _elementwise(function: Callable[..., Array]) -> Fold:
 
 
 def _div(node: ir.Node, arrays: list[Array]) -> Array:
-    x, y = arrays
+    x, y = _alike(arrays)
     if x.dtype.kind not in "iu":
         with np.errstate(all="ignore"):
             return np.asarray(np.divide(x, y)).astype(x.dtype, copy=False)
@@ -109,7 +117,7 @@ def _div(node: ir.Node, arrays: list[Array]) -> Array:
 
 
 def _mod(node: ir.Node, arrays: list[Array]) -> Array:
-    x, y = arrays
+    x, y = _alike(arrays)
     if x.dtype.kind in "iu" and not np.all(y):
         raise ZeroDivisionError
     return np.asarray((np.fmod if attr(node, "fmod", 0) else np.mod)(x, y)).astype(x.dtype)
@@ -186,11 +194,13 @@ def _expand(node: ir.Node, arrays: list[Array]) -> Array:
     return np.broadcast_to(arrays[0], np.broadcast_shapes(arrays[0].shape, shape))
 
 
-def _split(node: ir.Node, arrays: list[Array]) -> list[Array]:
+def _split(node: ir.Node, arrays: list[Array]) -> list[Array] | None:
     x, sizes, axis = arrays[0], _present(arrays, 1), attr(node, "axis", 0)
     if sizes is None:
         parts = len(node.outputs)
         width = -(-x.shape[axis] // parts)
+        if width * (parts - 1) >= x.shape[axis]:
+            return None
         return np.split(x, [width * i for i in range(1, parts)], axis)
     return np.split(x, np.cumsum(sizes)[:-1], axis)
 
@@ -204,7 +214,7 @@ def _range(node: ir.Node, arrays: list[Array]) -> Array | None:
     count = int(np.ceil((limit - start) / delta)) if delta else 0
     if max(count, 0) * arrays[0].itemsize > BUDGET:
         return None
-    return (start + np.arange(max(count, 0)).astype(start.dtype) * delta).astype(start.dtype)
+    return np.asarray(start + np.arange(max(count, 0)).astype(start.dtype) * delta, start.dtype)
 
 
 def _reduce(function: Callable[..., Array]) -> Fold:
@@ -248,7 +258,7 @@ _FOLDS: dict[str, Fold] = {
     "Mul": _elementwise(np.multiply),
     "Div": _div,
     "Mod": _mod,
-    "Pow": _elementwise(np.power),
+    "Pow": _elementwise(np.power, mixed=True),
     "Neg": _elementwise(np.negative),
     "Abs": _elementwise(np.abs),
     "Floor": _elementwise(np.floor),
@@ -266,9 +276,9 @@ _FOLDS: dict[str, Fold] = {
     "And": _elementwise(np.logical_and),
     "Or": _elementwise(np.logical_or),
     "Xor": _elementwise(np.logical_xor),
-    "Where": lambda node, arrays: np.where(*arrays).astype(arrays[1].dtype),
+    "Where": lambda node, arrays: np.where(arrays[0], *_alike(arrays[1:])),
     "Cast": _cast,
-    "Concat": lambda node, arrays: np.concatenate(arrays, attr(node, "axis")),
+    "Concat": lambda node, arrays: np.concatenate(_alike(arrays), attr(node, "axis")),
     "Reshape": _reshape,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
@@ -308,11 +318,11 @@ def _run(node: ir.Node, arrays: list[Array]) -> list[Array] | None:
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         return list(session.run(None, {name: np.array(a, order="C", copy=None) for name, _, a in present}))
-    except (RuntimeError, *_ort_errors()):
+    except (RuntimeError, *_runtime_errors()):
         return None
 
 
-def _ort_errors() -> tuple[type[Exception], ...]:
+def _runtime_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "NotImplemented", "RuntimeException", "EPFail")

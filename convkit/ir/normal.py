@@ -98,14 +98,17 @@ class _Sweep:
         canonical = CANONICAL.get(node.op_type) if node.domain == "" else None
         return canonical(node, self) if canonical else None
 
-    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: object) -> ir.Value:
-        return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]
+    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
+        return self._add(op_type, inputs, 1, attributes)[0]
 
     def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: object) -> Results:
-        assert self.cursor is not None
+        return self._add(op_type, inputs, outputs, attributes)
+
+    def _add(
+        self, op_type: str, inputs: Sequence[ir.Value | None], outputs: int, attributes: dict[str, object]
+    ) -> Results:
         attrs = [make_attr(name, value) for name, value in attributes.items()]
-        node = ir.Node("", op_type, inputs, attrs, num_outputs=outputs)
-        return self.insert(node)
+        return self.insert(ir.Node("", op_type, inputs, attrs, num_outputs=outputs))
 
     def insert(self, node: ir.Node, version: int = NORMAL_OPSET) -> Results:
         """Put `node` before the node being expanded and visit it."""
