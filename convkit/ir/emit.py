@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -17,11 +17,11 @@ class Emit(Protocol):
     Each call brings its node to normal form at once: it may come back folded, or as nothing but its input.
     """
 
-    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
+    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> ir.Value:
         """Emit one node and return its first output."""
         ...
 
-    def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: object) -> Results:
+    def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: Any) -> Results:
         """Emit one node and return all its outputs."""
         ...
 

@@ -318,7 +318,7 @@ def _run(node: ir.Node, arrays: list[Array]) -> list[Array] | None:
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         return list(session.run(None, {name: np.array(a, order="C", copy=None) for name, _, a in present}))
-    except (RuntimeError, *_runtime_errors()):
+    except _runtime_errors():
         return None
 
 
@@ -326,4 +326,4 @@ def _runtime_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "NotImplemented", "RuntimeException", "EPFail")
-    return tuple(getattr(state, name) for name in names if hasattr(state, name))
+    return (RuntimeError, *(getattr(state, name) for name in names if hasattr(state, name)))

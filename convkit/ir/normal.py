@@ -7,6 +7,7 @@ inferred, and simplified on the spot; what it expands to is visited as it is emi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -98,15 +99,10 @@ class _Sweep:
         canonical = CANONICAL.get(node.op_type) if node.domain == "" else None
         return canonical(node, self) if canonical else None
 
-    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
-        return self._add(op_type, inputs, 1, attributes)[0]
+    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> ir.Value:
+        return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]
 
-    def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: object) -> Results:
-        return self._add(op_type, inputs, outputs, attributes)
-
-    def _add(
-        self, op_type: str, inputs: Sequence[ir.Value | None], outputs: int, attributes: dict[str, object]
-    ) -> Results:
+    def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: Any) -> Results:
         attrs = [make_attr(name, value) for name, value in attributes.items()]
         return self.insert(ir.Node("", op_type, inputs, attrs, num_outputs=outputs))
 

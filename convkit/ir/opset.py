@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -146,8 +147,8 @@ def _upsample(node: ir.Node, version: int, emit: Emit) -> Results | None:
     else:
         scales = emit.const(np.array(attr(node, "scales"), np.float32))
     mode = {"bilinear": "linear"}.get(attr(node, "mode", "nearest"), attr(node, "mode", "nearest"))
-    rounding = {"nearest_mode": "floor"} if mode == "nearest" else {}
-    asymmetric = {"coordinate_transformation_mode": "asymmetric"}
+    rounding: dict[str, Any] = {"nearest_mode": "floor"} if mode == "nearest" else {}
+    asymmetric: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric"}
     return [emit.op("Resize", data(node), None, scales, mode=mode, **asymmetric, **rounding)]
 
 
@@ -157,7 +158,7 @@ def _resize(node: ir.Node, version: int, emit: Emit) -> Results | None:
             raise refused(node, "Resize with tf_half_pixel_for_nn was withdrawn from ONNX")
         return None
     mode, scales = attr(node, "mode", "nearest"), input_at(node, 1)
-    extra = {}
+    extra: dict[str, Any] = {}
     if mode == "nearest":
         factors = constant(scales)
         if factors is None or ((factors < 1).any() and (factors > 1).any()):
@@ -165,7 +166,7 @@ def _resize(node: ir.Node, version: int, emit: Emit) -> Results | None:
                 node, "nearest Resize of opset 10 both shrinks and grows; its rounding is not defined"
             )
         extra = {"nearest_mode": "ceil" if (factors < 1).any() else "floor"}
-    asymmetric = {"coordinate_transformation_mode": "asymmetric"}
+    asymmetric: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric"}
     return [emit.op("Resize", data(node), None, scales, mode=mode, **asymmetric, **extra)]
 
 

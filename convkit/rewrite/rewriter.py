@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from convkit.ir.canonical import CANONICAL
 from convkit.ir.emit import Results
+from convkit.ir.facts import make_attr
 from convkit.ir.fold import fold_node
 from convkit.ir.infer import infer_node
 from convkit.ir.origin import Origin, set_origin
@@ -54,7 +55,8 @@ class Rewriter:
         given = list(inputs)
         while given and given[-1] is None:
             given.pop()
-        node = ir.node(op_type, given, kept, num_outputs=outputs, domain=domain)
+        attrs = [make_attr(name, value) for name, value in kept.items()]
+        node = ir.Node(domain, op_type, given, attrs, num_outputs=outputs)
         found: Results | None = None
         try:
             infer_node(node)
