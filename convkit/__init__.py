@@ -18,25 +18,30 @@ defer("onnx_ir._symbolic_shapes")
 _HOME = {
     "ConvkitError": "convkit.diagnostics",
     "Diagnostic": "convkit.diagnostics",
+    "Pass": "convkit.passes",
     "Report": "convkit.report",
     "Rewrite": "convkit.rewrite",
-    "graphsurgeon_pass": "convkit.passes.graphsurgeon",
+    "Target": "convkit.targets",
+    "graphsurgeon_pass": "convkit.passes",
 }
 
 __all__ = [
     "ConvkitError",
     "Diagnostic",
+    "Pass",
     "Report",
     "Rewrite",
+    "Target",
     "__version__",
     "graphsurgeon_pass",
 ]
 
 if TYPE_CHECKING:
     from convkit.diagnostics import ConvkitError, Diagnostic
-    from convkit.passes.graphsurgeon import graphsurgeon_pass
+    from convkit.passes import Pass, graphsurgeon_pass
     from convkit.report import Report
     from convkit.rewrite import Rewrite
+    from convkit.targets import Target
 
 
 def __getattr__(name: str) -> Any:

@@ -54,7 +54,7 @@ def compile_options(
 ) -> CompileOptions:
     """The options of `compiling` (and others of CompileOptions by name) as the driver takes them."""
     from convkit.compiler import CompileOptions
-    from convkit.passes.custom import load_passes
+    from convkit.passes import load_passes
     from convkit.rewrite import Exactness
 
     return CompileOptions(

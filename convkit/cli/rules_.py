@@ -72,7 +72,7 @@ def _as_dict(rule: Rule, target: Target) -> dict[str, Any]:
         "message": rule.text,
         "sources": [target.sources.get(cite, cite) for cite in rule.cites],
         "fixes": list(rule.fixes),
-        "file": str(target.file or ""),
+        "file": f"{rule.target}.rules",
         "line": rule.line,
     }
 
@@ -93,7 +93,7 @@ def _explain(rule: Rule, target: Target, out: Console) -> None:
         "  when": rule.when or "always",
         "  sources": "\n".join(facts["sources"]),
         "  cures": ", ".join(rule.fixes),
-        "  written in": f"{target.file.name}:{rule.line}" if target.file and rule.line else "",
+        "  written in": f"{rule.target}.rules:{rule.line}",
     }
     for heading, text in rows.items():
         if text:

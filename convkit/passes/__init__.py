@@ -15,7 +15,6 @@ _HOME = {
     "RewritePass": "convkit.passes.base",
     "as_pass": "convkit.passes.pipeline",
     "default_pipeline": "convkit.passes.pipeline",
-    "entry_point_passes": "convkit.passes.user",
     "graphsurgeon_pass": "convkit.passes.user",
     "load_passes": "convkit.passes.user",
 }
@@ -27,7 +26,6 @@ __all__ = [
     "RewritePass",
     "as_pass",
     "default_pipeline",
-    "entry_point_passes",
     "graphsurgeon_pass",
     "load_passes",
 ]
@@ -35,7 +33,7 @@ __all__ = [
 if TYPE_CHECKING:
     from convkit.passes.base import FunctionPass, Pass, RewritePass
     from convkit.passes.pipeline import PassManager, as_pass, default_pipeline
-    from convkit.passes.user import entry_point_passes, graphsurgeon_pass, load_passes
+    from convkit.passes.user import graphsurgeon_pass, load_passes
 
 
 def __getattr__(name: str) -> Any:

@@ -5,13 +5,16 @@ The text form is the name with the options that differ from their defaults: `sim
 
 from __future__ import annotations
 
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.normal import normalize
 from convkit.rewrite import Rewrite, RewriteStats, apply_rewrites
 
@@ -82,7 +85,8 @@ class FunctionPass(Pass):
     preserves: ClassVar[frozenset[str]] = frozenset()
 
     def run(self, model: ir.Model) -> RewriteStats:
-        result = self.function(model)
+        with user_code(f"pass {self.name!r}"):
+            result = self.function(model)
         if result is not None and result is not model:
             adopt(model, result)
         normalize(model)
@@ -95,3 +99,20 @@ def adopt(model: ir.Model, other: ir.Model) -> None:
     model.functions.clear()
     model.functions.update(other.functions)
     model.ir_version = other.ir_version
+
+
+@contextmanager
+def user_code(doing: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into a Diagnostic that points at the line that raised it."""
+    try:
+        yield
+    except ConvkitError:
+        raise
+    except Exception as failed:  # the one place outside of the command line: user code can raise anything
+        frames = [f for f in traceback.extract_tb(failed.__traceback__) if not f.filename.startswith("<frozen")]
+        place = Location(file=frames[-1].filename, line=frames[-1].lineno)
+        if isinstance(failed, SyntaxError):
+            place = Location(file=failed.filename, line=failed.lineno, column=failed.offset)
+        text = failed.msg if isinstance(failed, SyntaxError) else str(failed)
+        said = f"{doing}: {type(failed).__name__}: {' '.join(text.split())}"
+        raise error("user-code-failed", said, location=place) from failed
