@@ -109,7 +109,8 @@ def user_code(doing: str) -> Iterator[None]:
     except ConvkitError:
         raise
     except Exception as failed:  # the one place outside of the command line: user code can raise anything
-        frames = [f for f in traceback.extract_tb(failed.__traceback__) if not f.filename.startswith("<frozen")]
+        stack = traceback.extract_tb(failed.__traceback__)
+        frames = [frame for frame in stack if not frame.filename.startswith("<frozen")]
         place = Location(file=frames[-1].filename, line=frames[-1].lineno)
         if isinstance(failed, SyntaxError):
             place = Location(file=failed.filename, line=failed.lineno, column=failed.offset)
