@@ -16,32 +16,46 @@ defer("sympy")
 defer("onnx_ir._symbolic_shapes")
 
 _HOME = {
+    "CompileResult": "convkit.compiler",
     "ConvkitError": "convkit.diagnostics",
     "Diagnostic": "convkit.diagnostics",
+    "Exactness": "convkit.rewrite",
     "Pass": "convkit.passes",
     "Report": "convkit.report",
     "Rewrite": "convkit.rewrite",
     "Target": "convkit.targets",
+    "check": "convkit.api",
+    "compile": "convkit.api",
     "graphsurgeon_pass": "convkit.passes",
+    "load": "convkit.api",
+    "load_target": "convkit.targets",
 }
 
 __all__ = [
+    "CompileResult",
     "ConvkitError",
     "Diagnostic",
+    "Exactness",
     "Pass",
     "Report",
     "Rewrite",
     "Target",
     "__version__",
+    "check",
+    "compile",
     "graphsurgeon_pass",
+    "load",
+    "load_target",
 ]
 
 if TYPE_CHECKING:
+    from convkit.api import check, compile, load
+    from convkit.compiler import CompileResult
     from convkit.diagnostics import ConvkitError, Diagnostic
     from convkit.passes import Pass, graphsurgeon_pass
     from convkit.report import Report
-    from convkit.rewrite import Rewrite
-    from convkit.targets import Target
+    from convkit.rewrite import Exactness, Rewrite
+    from convkit.targets import Target, load_target
 
 
 def __getattr__(name: str) -> Any:

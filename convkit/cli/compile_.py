@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from convkit.cli.console import console, exits, progress
-from convkit.cli.files import Content, output_folder, write_all
 from convkit.cli.options import common, compiling, model_argument
 from convkit.diagnostics import ExitCode
-
-if TYPE_CHECKING:
-    from convkit.report import Report
+from convkit.files import output_folder
 
 
 @click.command("compile")
@@ -58,27 +52,15 @@ def command(
 
     options = compile_options(**compiling, inputs=inputs, verify=not no_verify)
     folder = output or Path(f"{model.stem}-{target}")
-    with output_folder(folder):
+    with output_folder(folder):  # before the work begins: an unwritable folder is told at once
         with progress(not (quiet or as_json), f"compiling {model.name} for {target}"):
             result = compile_model(model, target, options)
-        report = _with_artifacts(result.report, folder, {f"{model.stem}.tflite": result.artifact})
-        text = to_json(report)
-        write_all(folder, {f"{model.stem}.tflite": result.artifact, "report.json": text.encode()})
+        report = result.save(folder, model.stem)
     if as_json:
-        click.echo(text, nl=False)
+        click.echo(to_json(report), nl=False)
     elif not quiet:
         from convkit.report.terminal import render
 
         render(report, console(), verbose)
     return ExitCode.OK
 
-
-def _with_artifacts(report: Report, folder: Path, contents: Mapping[str, Content]) -> Report:
-    """`report` with the files that are about to be written."""
-    from convkit.report import Artifact
-
-    entries = tuple(
-        Artifact(str(folder / name), len(content), hashlib.sha256(content).hexdigest())
-        for name, content in contents.items()
-    )
-    return replace(report, artifacts=entries)

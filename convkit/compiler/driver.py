@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -21,10 +24,11 @@ from convkit.dialects.tflite.precision import to_fp16_weights
 from convkit.dialects.tflite.simplify import simplify
 from convkit.dialects.tflite.versions import assign_versions
 from convkit.dialects.tflite.writer import serialize
+from convkit.files import output_folder, write_all
 from convkit.frontends.onnx import load_onnx
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
-from convkit.report import Report
+from convkit.report import Artifact, Report, to_json
 from convkit.targets import Target, judge, load_target
 
 
@@ -36,6 +40,19 @@ class CompileResult:
     graph: Graph
     model: ir.Model
     report: Report
+
+    def save(self, folder: str | os.PathLike[str], stem: str = "model") -> Report:
+        """Write `folder`/`stem`.tflite and `folder`/report.json, each whole or not at all.
+
+        Returns the report that was written: with the artifact's path, size and SHA-256. Raises
+        ConvkitError "output-not-writable".
+        """
+        path, name = Path(folder), f"{stem}.tflite"
+        digest = hashlib.sha256(self.artifact).hexdigest()
+        report = replace(self.report, artifacts=(Artifact(str(path / name), len(self.artifact), digest),))
+        with output_folder(path):
+            write_all(path, {name: self.artifact, "report.json": to_json(report).encode()})
+        return report
 
 
 @dataclass

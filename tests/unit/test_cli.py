@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from convkit.cli.console import exits
-from convkit.cli.files import output_folder, write_all
 from convkit.cli.main import main
 from convkit.cli.options import common, parse_shape
 from convkit.diagnostics import ConvkitError, ExitCode, Location, error
+from convkit.files import output_folder, write_all
 
 
 def test_help_lists_commands_and_exit_codes() -> None:

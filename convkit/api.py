@@ -1,0 +1,77 @@
+"""The public functions: load, compile, check."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from convkit.compiler import CompileOptions, CompileResult, compile_model
+from convkit.rewrite import Exactness
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from convkit.report import Report
+    from convkit.targets import Target
+
+    Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
+
+
+def load(source: Source, inputs: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+    """Read an ONNX model (path, bytes, ModelProto or onnx_ir.Model) and bring it to normal form.
+
+    `inputs` gives static shapes to symbolic inputs, by name. Raises ConvkitError for what is no model
+    that convkit can read.
+    """
+    from convkit.frontends.onnx import load_onnx
+    from convkit.ir.normal import normalize
+
+    model = load_onnx(source, inputs)
+    normalize(model)
+    return model
+
+
+def compile(
+    source: Source,
+    target: str | Target,
+    *,
+    passes: Sequence[Any] = (),
+    precision: Literal["fp32", "fp16"] = "fp32",
+    io_layout: Literal["keep", "nhwc"] = "keep",
+    allow: Literal["bitexact", "reassociated", "approximate", "retrain"] = "reassociated",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    oracle: bool = False,
+    verify: bool = True,
+) -> CompileResult:
+    """Compile a model for a target, as the command `convkit compile` does; writes nothing.
+
+    `passes` are your own: Rewrite classes or instances, Pass objects, or functions on an onnx_ir.Model, run
+    after the built-in ones. `allow` is the loss that rewrites may bring at most. `inputs` gives static
+    shapes to symbolic inputs, `data` names an .npz of real inputs to verify on, `oracle` asks the vendor's
+    own delegate too. The result holds the artifact's bytes and the report; `result.save(folder)` writes
+    both. Raises ConvkitError for bad input, for what cannot be lowered, and for wrong numbers.
+    """
+    options = CompileOptions(
+        precision=precision,
+        io_layout=io_layout,
+        allow=Exactness[allow.upper()],
+        input_shapes={name: tuple(shape) for name, shape in (inputs or {}).items()},
+        passes=tuple(passes),
+        oracle=oracle,
+        verify=verify,
+        inputs=None if data is None else Path(data),
+    )
+    return compile_model(source, target, options)
+
+
+def check(source: Source, target: str | Target, **options: Any) -> Report:
+    """What a target's accelerator makes of a model: compiled in memory, judged, not run.
+
+    `options` are those of `compile`. `report.verdict`, `report.left_behind` and the reasons of its
+    operators say what would not run, why, and what cures it. Raises ConvkitError as `compile` does.
+    """
+    return compile(source, target, **{"verify": False, **options}).report
