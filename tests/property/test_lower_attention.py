@@ -50,12 +50,6 @@ def test_einsum(equation: str, constant: bool) -> None:
     check_lowering(one_node("Einsum", inputs, constants, equation=equation), inputs)
 
 
-def test_einsum_broadcasts_an_ellipsis() -> None:
-    rng = np.random.default_rng(0)
-    inputs = {"x": normal(rng, 2, 1, 3, 4), "y": normal(rng, 1, 5, 4, 2)}
-    check_lowering(one_node("Einsum", inputs, equation="...ij,...jk->...ik"), inputs)
-
-
 def test_a_diagonal_is_refused() -> None:
     x = np.zeros((3, 3), np.float32)
     with pytest.raises(ConvkitError, match="repeats a label"):

@@ -308,10 +308,13 @@ def _refusal(node: ir.Node, why: UnsupportedError) -> Diagnostic:
 def lower(model: ir.Model) -> Graph:
     """Lower a model in normal form to a TFLite graph (naive layout: ONNX order everywhere).
 
+    Half-precision arithmetic becomes float32 in the model itself; its interface keeps its types.
     Raises ConvkitError with one "lower-unsupported" Diagnostic per node that TFLite cannot express.
     """
     import convkit.dialects.tflite.lowering  # noqa: F401 - registers the lowerings
+    from convkit.dialects.tflite.widen import widen_floats
 
+    widen_floats(model)
     return Builder().graph(model)
 
 
