@@ -160,3 +160,66 @@ def test_layout_then_simplify_leaves_a_cnn_bare() -> None:
     result = simplified(assign_layout(graph)[0])
     assert codes(result) == ["TRANSPOSE", "CONV_2D", "CONV_2D", "ADD", "MEAN", "RESHAPE"]
     assert count(result, "RELU") == 0
+
+
+def test_slices_that_cover_a_value_become_a_split() -> None:
+    g = NaiveGraph()
+    x = g.unary("TANH", g.feed(1, 6, 4))
+    parts = [g.slice(x, (0, begin, 0), (1, 2, 4)) for begin in (2, 0, 4)]
+    result = simplified(g.finish(*parts), exact=True)
+    assert codes(result) == ["TANH", "SPLIT"]
+
+
+@pytest.mark.parametrize("cuts", [((0, 2), (2, 4)), ((0, 3), (2, 3)), ((0, 2), (2, 2), (2, 2))])
+def test_slices_that_do_not_cover_evenly_are_left(cuts: tuple[tuple[int, int], ...]) -> None:
+    g = NaiveGraph()
+    x = g.feed(1, 6, 4)
+    parts = [g.unary("NEG", g.slice(x, (0, begin, 0), (1, size, 4))) for begin, size in cuts[:2]]
+    assert "SPLIT" not in codes(simplified(g.finish(*parts), exact=True))
+
+
+def test_reshapes_move_before_split_transpose_and_dense() -> None:
+    g = NaiveGraph()
+    qkv = g.reshape(g.dense(g.feed(1, 5, 6), 18), (5, 3, 6))
+    turned = g.transpose(qkv, (1, 0, 2))
+    parts = [g.slice(turned, (k, 0, 0), (1, 5, 6)) for k in range(3)]
+    q, k, v = (g.transpose(g.reshape(p, (5, 2, 3)), (1, 0, 2)) for p in parts)
+    mixed = g.matmul(g.softmax(g.matmul(q, g.transpose(k, (0, 2, 1))), 2), v)
+    flat = g.reshape(g.transpose(mixed, (1, 0, 2)), (5, 6))
+    y = g.reshape(g.dense(flat, 4), (1, 5, 4))
+    graph = g.finish(y)
+    result = simplified(assign_layout(graph)[0])
+    assert codes(result) == [
+        "FULLY_CONNECTED",
+        "TRANSPOSE",
+        "RESHAPE",
+        "SPLIT",
+        "BATCH_MATMUL",
+        "SOFTMAX",
+        "BATCH_MATMUL",
+        "TRANSPOSE",
+        "RESHAPE",
+        "FULLY_CONNECTED",
+    ]
+
+
+def test_a_reshape_that_joins_the_split_axis_is_left() -> None:
+    g = NaiveGraph()
+    x = g.feed(2, 4, 3)
+    parts = [g.reshape(g.slice(x, (0, k, 0), (2, 2, 3)), (4, 3)) for k in (0, 2)]
+    assert codes(simplified(g.finish(*parts), exact=True)) == ["SPLIT", "RESHAPE", "RESHAPE"]
+
+
+def test_scales_of_both_operands_of_a_product_are_one() -> None:
+    g = NaiveGraph()
+    x, y = g.feed(2, 3, 4), g.feed(2, 4, 5)
+    x, y = g.binary("MUL", x, g.scalar_like(x, 0.5)), g.binary("MUL", g.scalar_like(y, 0.25), y)
+    assert codes(simplified(g.finish(g.matmul(x, y)))) == ["MUL", "BATCH_MATMUL"]
+
+
+def test_the_batch_stays_in_front_of_a_transpose() -> None:
+    g = NaiveGraph()
+    x = g.unary("TANH", g.feed(1, 3, 5, 4))
+    graph = g.finish(g.reshape(g.transpose(x, (2, 0, 1, 3)), (5, 12)))
+    result = simplified(graph, exact=True)
+    assert [op.output.shape for op in result.ops] == [(1, 3, 5, 4), (1, 5, 3, 4), (5, 12)]

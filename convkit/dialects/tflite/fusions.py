@@ -83,6 +83,35 @@ def fuse_scale(op: Op, sweep: Sweep) -> Op | None:
     return None
 
 
+def merge_scales(op: Op, sweep: Sweep) -> list[Op] | None:
+    """BATCH_MATMUL(x * c, y * d) = BATCH_MATMUL(x * (c d), y) for constants c and d of one element."""
+    if op.code != "BATCH_MATMUL" or not _is_float(op.output):
+        return None
+    left, right = (sweep.sole_maker(t, frozenset({"MUL"})) for t in op.inputs)
+    if left is None or right is None or not _is_linear(left) or not _is_linear(right):
+        return None
+    (x, c), (y, d) = _scaled(left), _scaled(right)
+    if x is None or y is None or c is None or d is None:
+        return None
+    scale = _constant(f"{left.output.name}_scale", np.asarray([c * d], np.float32))
+    whole = Tensor(f"{left.output.name}/scaled", x.shape, x.dtype)
+    return [
+        replace(left, inputs=[x, scale], outputs=[whole], origin=left.origin.union(right.origin)),
+        replace(op, inputs=[whole, y]),
+    ]
+
+
+def _scaled(op: Op) -> tuple[Tensor | None, float | None]:
+    """What a MUL by a constant of one element multiplies, and by how much."""
+    for k in (0, 1):
+        x, factor = op.inputs[k], op.inputs[1 - k]
+        if x is None or factor is None or factor.data is None or x.shape != op.output.shape:
+            continue
+        if factor.data.size == 1 and factor.dtype == np.float32:
+            return x, float(factor.data.reshape(-1)[0])
+    return None, None
+
+
 def fuse_pad(op: Op, sweep: Sweep) -> Op | None:
     """CONV_2D(PAD(x), VALID) = CONV_2D(x, SAME) where SAME pads exactly as much."""
     if op.code not in _PADDED or op.options.get("padding") != "VALID":
@@ -159,4 +188,4 @@ def _constant(name: str, data: np.ndarray) -> Tensor:
     return Tensor(name, data.shape, data.dtype, data)
 
 
-FUSIONS: tuple[Rule, ...] = (fuse_activation, fuse_scale, fuse_bias, fuse_pad)
+FUSIONS: tuple[Rule, ...] = (fuse_activation, fuse_scale, fuse_bias, merge_scales, fuse_pad)

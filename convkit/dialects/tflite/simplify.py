@@ -10,6 +10,13 @@ from __future__ import annotations
 from convkit.dialects.tflite.fusions import FUSIONS
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
+from convkit.dialects.tflite.restructure import (
+    reshape_before_dense,
+    reshape_before_split,
+    reshape_before_transpose,
+    settle_transpose,
+    split_slices,
+)
 from convkit.dialects.tflite.storage import compose, identity, wide_axes
 from convkit.dialects.tflite.sweep import Rule, Sweep
 
@@ -53,10 +60,19 @@ def share(op: Op, sweep: Sweep) -> Tensor | None:
 
 def simplify(graph: Graph) -> Graph:
     """The same function in fewer operators; names of graph inputs and outputs are kept."""
-    rules: tuple[Rule, ...] = (merge_transposes, merge_reshapes, *FUSIONS, share)
+    rules: tuple[Rule, ...] = (
+        merge_transposes,
+        merge_reshapes,
+        reshape_before_transpose,
+        settle_transpose,
+        reshape_before_dense,
+        *FUSIONS,
+        share,
+    )
     for _ in range(_MAX_SWEEPS):
-        sweep = Sweep(graph)
+        before = graph
+        sweep = Sweep(reshape_before_split(split_slices(graph)))
         graph = sweep.run(rules)
-        if not sweep.changed:
+        if not sweep.changed and len(graph.ops) == len(before.ops):
             break
     return graph

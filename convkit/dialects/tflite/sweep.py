@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 
-Rule = Callable[[Op, "Sweep"], "Op | Tensor | None"]
+Rule = Callable[[Op, "Sweep"], "Op | list[Op] | Tensor | None"]
+"""Better operators for one operator, a tensor that already holds its result, or nothing."""
 
 _SMALL_CONSTANT = 1024  # bytes; larger constants are equal only if they are the same tensor
 
@@ -53,8 +54,9 @@ class Sweep:
                     self._append(op)
             elif found is not None:
                 self.changed = True
-                self._count(found.inputs)
-                self._append(found)
+                for new in found if isinstance(found, list) else [found]:
+                    self._count(new.inputs)
+                    self._append(new)
             else:
                 self._append(op)
         ops = [self._rename(op) for op in self._ops]
