@@ -24,7 +24,7 @@ def default_pipeline(allow: Exactness = Exactness.REASSOCIATED) -> list[Pass]:
     return [
         ShareEqualNodes(name="cse"),
         RewritePass(name="raise", rewrites=_group(allow, "raise_")),
-        RewritePass(name="simplify", rewrites=_group(allow, "fold", "fuse")),
+        RewritePass(name="simplify", rewrites=_group(allow, "views", "fold", "fuse")),
         ShareEqualNodes(name="cse"),
     ]
 
@@ -33,7 +33,7 @@ def cleanup_pipeline(allow: Exactness = Exactness.REASSOCIATED) -> list[Pass]:
     """What follows a cure: the algebra and the fusions that it makes room for."""
     load_package("convkit.passes")
     return [
-        RewritePass(name="simplify", rewrites=_group(allow, "fold", "fuse")),
+        RewritePass(name="simplify", rewrites=_group(allow, "views", "fold", "fuse")),
         ShareEqualNodes(name="cse"),
     ]
 

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from convkit.passes.legalize.block_steps import MAX_RANK, permutation_steps
-from convkit.passes.legalize.index_map import (
+from convkit.passes.views.block_steps import MAX_RANK, permutation_steps
+from convkit.passes.views.index_map import (
     View,
     counting,
     identity,
@@ -22,7 +22,7 @@ from convkit.passes.legalize.index_map import (
     take,
     transpose,
 )
-from convkit.passes.legalize.view_plan import Plan, plan_view
+from convkit.passes.views.plan import Plan, plan_view
 
 _SIZES = st.sampled_from([1, 2, 3, 4, 6, 8])
 

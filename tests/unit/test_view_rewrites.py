@@ -168,7 +168,7 @@ def test_gather_with_flat_and_with_square_indices() -> None:
         ]
 
     model = model_of(make, x=(2, 4, 5))
-    rewritten(model, *VIEWS, rounding=0)
+    rewritten(model, *VIEWS, "gather-to-slice", rounding=0)
     assert operators(model) == {"Slice": 2, "Reshape": 2, "Gather": 1, "Relu": 3}
 
 

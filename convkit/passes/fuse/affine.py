@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.ir.facts import attr, constant, rank_of, shape_of
+from convkit.ir.facts import attr, constant, is_op, rank_of, shape_of
 from convkit.passes.linear import Linear, affine, channel_shape, linear, linear_pattern
 from convkit.rewrite import Exactness, Facts, NoMatch, Rewrite, Rewriter, register
 from convkit.rewrite.pattern import Match
@@ -250,6 +250,8 @@ class BiasAfterSum(Rewrite):
         x, y = match["x"], match["y"]
         if y.const_value is not None:
             return NoMatch("both are constants", match.root)
+        if is_op(x.producer(), "MatMul"):
+            return NoMatch("the product takes it as its bias", match.root)
         if shape_of(x) != shape_of(y):
             return NoMatch("the sum would be of another shape", match.root)
         return {}

@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from convkit.ir.facts import attr, ints, rank_of, shape_of
-from convkit.passes.legalize.block_steps import MAX_RANK
+from convkit.passes.views.block_steps import MAX_RANK
 from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
 
 _UNARY = (
@@ -77,7 +77,7 @@ _FRAMES: dict[str, Callable[[ir.Node], Frame]] = {
 
 
 @register
-class MergeAxes(Rewrite):
+class CutRank(Rewrite):
     """An operator of a rank above 4 becomes Reshape, the operator in rank 4 or less, Reshape.
 
     Axes of size 1 vanish and neighbours merge where the operator treats them alike: both batch axes of a
@@ -86,7 +86,7 @@ class MergeAxes(Rewrite):
     """
 
     id = "CK-VIEW-050"
-    name = "merge-axes"
+    name = "cut-rank"
     law = "op(x[..., a, b, ...]) = op(x[..., a*b, ...])"
     exactness = Exactness.BITEXACT
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from convkit.ir.facts import attr, constant, input_at, is_constant, is_op, rank_of, shape_of, sole_user
-from convkit.passes.legalize.block_steps import MAX_RANK
+from convkit.passes.views.block_steps import MAX_RANK
 from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
 
 _UNARY = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Gelu", "Swish", "HardSwish", "HardSigmoid", "Exp", "Sqrt")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.passes.legalize.block_steps import MAX_RANK, permutation_steps
-from convkit.passes.legalize.index_map import (
+from convkit.passes.views.block_steps import MAX_RANK, permutation_steps
+from convkit.passes.views.index_map import (
     Digit,
     Shape,
     View,
@@ -125,10 +125,8 @@ def _own_slice(source: Shape, view: View, target: Shape) -> Plan | None:
 def _axes_of(digits: Sequence[Digit], source: Shape) -> list[int]:
     """The axis of `source` along which each digit moves."""
     strides = strides_of(source)
-    return [
-        max((a for a, c in enumerate(strides) if c <= s and source[a] > 1), key=lambda a: (-strides[a], a))
-        for _, s in digits
-    ]
+    axes = [a for a in range(len(source)) if source[a] > 1]
+    return [next(a for a in axes if strides[a] <= s) for _, s in digits]
 
 
 def _own_gather(source: Shape, view: View, target: Shape) -> Plan | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from convkit.ir.facts import attr, input_at, ints, is_op, rank_of, shape_of, sole_user
-from convkit.passes.legalize.index_map import View, identity, pick, take, transpose
+from convkit.passes.views.index_map import View, identity, pick, take, transpose
 
 _LONGEST = 32
 _MOST_INDICES = 1 << 14

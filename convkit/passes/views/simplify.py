@@ -8,10 +8,10 @@ from typing import Any
 import onnx_ir as ir
 
 from convkit.ir.facts import attr, is_op, rank_of, shape_of, sole_user
-from convkit.passes.legalize.block_steps import MAX_RANK
-from convkit.passes.legalize.index_map import Digit, View, make_view, relative, split_digits, stack
-from convkit.passes.legalize.view_chain import Chain, chain_from, chain_to, suffixes, view_after
-from convkit.passes.legalize.view_plan import Plan, emit_plan, plan_view
+from convkit.passes.views.block_steps import MAX_RANK
+from convkit.passes.views.chain import Chain, chain_from, chain_to, suffixes, view_after
+from convkit.passes.views.index_map import Digit, View, make_view, relative, split_digits, stack
+from convkit.passes.views.plan import Plan, emit_plan, plan_view
 from convkit.passes.walking import WalkingRewrite
 from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
 

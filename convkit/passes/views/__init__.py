@@ -1,0 +1,1 @@
+"""The algebra of views: Reshape, Transpose, Slice, Gather, Split and Concat as index maps."""

@@ -1,0 +1,89 @@
+"""Ranges of one value that together cover an axis, as one Split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from convkit.ir.facts import attr, dtype_of, ints, is_op, shape_of
+from convkit.passes.views.chain import taken_ranges
+from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
+
+
+@register
+class TakersToSplit(Rewrite):
+    """Slices and Gathers that together cover an axis in equal parts are one Split.
+
+    Only for floating point, and for equal parts: what the GPU delegate's SPLIT takes. The Split stands
+    right after what it splits, and later parts find it there.
+    """
+
+    id = "CK-VIEW-005"
+    name = "takers-to-split"
+    law = "{Slice(x, 0, n), Slice(x, n, 2n), ...} = Split(x)"
+    exactness = Exactness.BITEXACT
+
+    def pattern(self, op: Any, x: Any, a: Any, b: Any = None, c: Any = None, d: Any = None) -> Pattern:
+        return op.any_of(op.Slice(x, a, b, c, d), op.Gather(x, a))  # type: ignore[no-any-return]
+
+    def check(self, match: Match) -> Facts | NoMatch:
+        x, node = match["x"], match.root
+        if not dtype_of(x).is_floating_point():
+            return NoMatch("only floating point is split", x)
+        place = _taken(node)
+        if place is None:
+            return NoMatch("it takes no range of one axis", node)
+        axis, start, count = place
+        size = shape_of(x)[axis]
+        if size % count or start % count or size == count:
+            return NoMatch("it takes no equal part", node)
+        known = [n for n in dict.fromkeys(use.node for use in x.uses()) if is_op(n, "Split")]
+        splits = [
+            n
+            for n in known
+            if attr(n, "axis") == axis
+            and len(n.outputs) == size // count
+            and len(set(ints(n.inputs[1]) or ())) == 1
+        ]
+        starts = {p[1] for use in x.uses() if (p := _taken(use.node)) and (p[0], p[2]) == (axis, count)}
+        if not splits and starts != set(range(0, size, count)):
+            return NoMatch("the parts do not cover the axis", x)
+        return {
+            "axis": axis,
+            "part": start // count,
+            "parts": size // count,
+            "known": splits[0] if splits else None,
+        }
+
+    def rewrite(
+        self, rw: Rewriter, match: Match, *, axis: int, part: int, parts: int, known: ir.Node | None
+    ) -> ir.Value:
+        x = match["x"]
+        if known is None:
+            sizes = rw.const([shape_of(x)[axis] // parts] * parts, "sizes")
+            known = rw.ops("Split", x, sizes, outputs=parts, axis=axis)[0].producer()
+            assert known is not None
+            _place_after(x, known)
+        return rw.op("Reshape", known.outputs[part], rw.ints(shape_of(match.root.outputs[0])))
+
+
+def _taken(node: ir.Node) -> tuple[int, int, int] | None:
+    """(axis, start, count) if `node` takes every element of a range of one axis."""
+    if not is_op(node, "Slice", "Gather"):
+        return None
+    ranges = taken_ranges(node, node.outputs[0])
+    if ranges is None or len(ranges) != 1 or (ranges[0][3] != 1 and ranges[0][2] > 1):
+        return None
+    return ranges[0][:3]
+
+
+def _place_after(x: ir.Value, node: ir.Node) -> None:
+    """Move `node` as early as it can stand: right after what makes `x`."""
+    graph, producer = node.graph, x.producer()
+    assert isinstance(graph, ir.Graph)
+    graph.remove(node)
+    if producer is None:
+        graph.insert_before(graph[0], node)
+    else:
+        graph.insert_after(producer, node)
