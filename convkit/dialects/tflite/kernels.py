@@ -32,7 +32,7 @@ _ROWS: dict[str, str] = {
         "EXP LOG SQRT RSQRT CEIL SQUARE RELU RELU6 RELU_N1_TO_1 ELU HARD_SWISH LEAKY_RELU PRELU LOG_SOFTMAX "
         "SOFTMAX AVERAGE_POOL_2D MAX_POOL_2D CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV FULLY_CONNECTED "
         "BATCH_MATMUL RESIZE_BILINEAR L2_NORMALIZATION LOCAL_RESPONSE_NORMALIZATION "
-        "UNIDIRECTIONAL_SEQUENCE_LSTM"
+        "CONV_3D CONV_3D_TRANSPOSE"
     ),
     "f16 f32": "SIN COS FLOOR ROUND TANH LOGISTIC GELU",
     "f16 f32 f64": "ATAN2",
@@ -48,6 +48,7 @@ _ROWS: dict[str, str] = {
     "f32 i8 i16 i32 i64 u8": "SPLIT SPLIT_V TOPK_V2",
     "f32 i8 i16 i32 i64 u8 u32": "PACK",
     "f32 i16 i32 i64 u8": "REVERSE_SEQUENCE",
+    "f16 f32 i8 i16 i32 u8 u16 u32 b": "RESIZE_NEAREST_NEIGHBOR",
     "f32 i8 i32 i64 u8": "SPACE_TO_DEPTH DEPTH_TO_SPACE",
     "f32 i8 i32 i64 u8 b": "ONE_HOT SCATTER_ND",
     _COMMON: "REVERSE_V2 GATHER GATHER_ND PAD PADV2",
@@ -79,6 +80,16 @@ _WIDER = {
 }
 
 
+def accepted_dtypes(code: str) -> frozenset[np.dtype[Any]]:
+    """The element types that the kernel takes."""
+    return _ACCEPTED[code]
+
+
+def probed_operators() -> list[str]:
+    """The operators in the table, sorted."""
+    return sorted(_ACCEPTED)
+
+
 def value_input(code: str) -> int:
     """The input whose element type selects the kernel."""
     return _VALUE_INPUT.get(code, 0)
@@ -90,9 +101,12 @@ def max_rank(code: str) -> int:
 
 
 def computed_in(code: str, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
-    """The element type the kernel computes `dtype` in: itself, a wider one that holds it, or None."""
-    accepted = _ACCEPTED.get(code)
-    if accepted is None or dtype in accepted:
+    """The element type the kernel computes `dtype` in: itself, a wider one that holds it, or None.
+
+    KeyError for an operator that was never probed.
+    """
+    accepted = _ACCEPTED[code]
+    if dtype in accepted:
         return dtype
     wider = _WIDER.get(dtype)
     return wider if wider in accepted else None
