@@ -308,17 +308,22 @@ def group_outputs(op: Op) -> int | None:
 
 
 @predicate(needs="output_shape filter input")
-def uneven_padding(op: Op) -> bool | None:
-    """Whether a transposed convolution's output is not the plain one of its input, stride and padding."""
+def same_padding_differs(op: Op) -> bool | None:
+    """Whether the padding that ML Drift derives for SAME from the input's size is not TFLite's.
+
+    TFLite pads a transposed convolution by what the output asks for, ML Drift as a convolution of
+    its input would be padded; only the part before the first row or column matters.
+    """
     kernel, data, output = _role(op, "filter"), _role(op, "input"), op.output
     if kernel is None or data is None or {kernel.rank, data.rank, output.rank} != {4}:
         return None
+    if op.options.get("padding", "SAME") != "SAME":
+        return False
     for axis, name in ((1, "h"), (2, "w")):
-        stride = int(op.options.get(f"stride_{name}", 1))
-        plain = data.shape[axis] * stride
-        if op.options.get("padding") == "VALID":
-            plain += max(kernel.shape[axis] - stride, 0)
-        if output.shape[axis] != plain:
+        size, side, stride = data.shape[axis], kernel.shape[axis], int(op.options.get(f"stride_{name}", 1))
+        wanted = max(0, (size - 1) * stride + side - output.shape[axis])
+        derived = max(0, side - (size % stride or stride))
+        if wanted // 2 != derived // 2:
             return True
     return False
 
@@ -361,7 +366,7 @@ def constant_misplaced(op: Op) -> bool:
     """Whether a constant operand's dimensions land on other BHWC axes than the result's."""
     constants = [t for t in _present(op) if t.is_constant]
     out = op.output
-    if not constants or not 1 <= out.rank <= 4:
+    if not constants or not _runtime(op) or not 1 <= out.rank <= 4:
         return False
     result = _VALUE_AXES[out.rank]
     for tensor in _present(op):

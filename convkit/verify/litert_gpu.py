@@ -43,8 +43,9 @@ class GpuAnswer:
 
     `available` is False, with `reason`, when it could not be asked at all. `refused` maps an operator
     code to the accelerator's own sentences. `error` is set when the model could not be prepared: the
-    accelerator took operators and then failed on them, which on a phone is a failed load. `outputs`
-    are keyed by signature name and present only where inputs were given.
+    accelerator took operators and then failed on them, which on a phone is a failed load. `run_error`
+    says why a prepared model was not computed (LiteRT's Python buffers hold no int64 or int16).
+    `outputs` are keyed by signature name and present only where inputs were given.
     """
 
     available: bool
@@ -54,6 +55,7 @@ class GpuAnswer:
     ops_on_gpu: int = 0
     ops_on_cpu: int = 0
     error: str | None = None
+    run_error: str | None = None
     outputs: Mapping[str, np.ndarray] | None = None
     log: str = field(default="", repr=False)
 
@@ -91,7 +93,7 @@ def parse_answer(answer: dict[str, Any], ops: int, outputs: Path) -> GpuAnswer:
         code, _, words = line.partition(": ")
         refused.setdefault(code, []).append(words)
     split = _SPLIT.search(log)
-    error = answer["error"] or answer["run_error"]
+    error = answer["error"]
     if split is not None:
         on_gpu = 0 if split["gpu"] == "No" else int(split["gpu"])
         on_cpu = int(split["cpu"])
@@ -108,6 +110,7 @@ def parse_answer(answer: dict[str, Any], ops: int, outputs: Path) -> GpuAnswer:
         ops_on_gpu=on_gpu if error is None else 0,
         ops_on_cpu=on_cpu if error is None else ops,
         error=_first_words(error, log),
+        run_error=answer["run_error"],
         outputs=computed,
         log=log,
     )

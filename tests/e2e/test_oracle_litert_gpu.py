@@ -7,6 +7,8 @@ import pytest
 
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.verify import litert_gpu
+from tests.probes import all_probes
+from tests.probes.answers import ask_probes, read_golden
 
 F32 = np.dtype(np.float32)
 
@@ -55,3 +57,18 @@ def test_a_model_it_cannot_read_does_not_take_the_others_down() -> None:
     bad = litert_gpu.GpuQuestion(b"TFL3 not a model", 1)
     answers = litert_gpu.ask_many([good, bad, good])
     assert [a.error is None for a in answers] == [True, False, True]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_it_refuses_the_probes_it_is_recorded_to_refuse() -> None:
+    golden = read_golden()
+    answers = ask_probes(all_probes(), compute_too=False)
+    differ = {n: w for n, w in answers.items() if (w == "refused") != (golden[n] == "refused")}
+    assert differ == {}
+
+
+@pytest.mark.usefixtures("gpu")
+def test_it_computes_the_probes_as_recorded() -> None:
+    golden = read_golden()
+    answers = ask_probes(all_probes()[::10])
+    assert {n: w for n, w in answers.items() if w != golden[n]} == {}
