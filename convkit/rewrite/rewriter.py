@@ -13,7 +13,7 @@ from convkit.ir.emit import Results
 from convkit.ir.facts import make_attr
 from convkit.ir.fold import fold_node
 from convkit.ir.infer import infer_node
-from convkit.ir.origin import Origin, set_origin
+from convkit.ir.origin import Origin, merge_origins, set_origin
 
 
 class Rewriter:
@@ -73,6 +73,10 @@ class Rewriter:
             return found
         self._insert(node)
         return list(node.outputs)
+
+    def replaces(self, *nodes: ir.Node) -> None:
+        """Nodes outside the match that what is built from now on stands for: their origins join."""
+        self._origin = self._origin.union(merge_origins(nodes))
 
     def interface(self, value: ir.Value) -> ir.Value:
         """A copy of `value` that may be a graph output although `value` is an input or constant."""

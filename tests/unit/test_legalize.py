@@ -1,0 +1,197 @@
+"""Pads, channel orders, grouped convolutions, PReLU, matrix products: numbers and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convkit.passes.approximate.prelu import PReluToRelu
+from convkit.passes.fuse import channel_order, pads
+from convkit.passes.legalize import groups, matmul_conv
+from convkit.passes.legalize.prelu import PReluToRelus
+from convkit.rewrite import apply_rewrites
+from tests.unit.rewriting import Net, check, ops, refusal
+
+
+def conv(net: Net, x, out: int, kernel: int = 3, group: int = 1, pad: int = 0, bias: bool = True):
+    w = net.randn(out, x.shape[1] // group, kernel, kernel)
+    return net.Conv(
+        x,
+        w,
+        net.randn(out) if bias else None,
+        kernel_shape=[kernel] * 2,
+        strides=[1, 1],
+        dilations=[1, 1],
+        pads=[pad] * 4,
+        group=group,
+    )
+
+
+def pool(net: Net, kind: str, x, kernel: int = 3, pad: int = 0, **attributes):
+    return getattr(net, kind)(
+        x,
+        kernel_shape=[kernel] * 2,
+        strides=[2, 2],
+        pads=[pad] * 4,
+        dilations=[1, 1],
+        ceil_mode=0,
+        **attributes,
+    )
+
+
+def padded(net: Net, x, amounts=(1, 0, 2, 1), value: float = 0.0, mode: str = "constant"):
+    top, left, bottom, right = amounts
+    pads = net.const(np.int64([0, 0, top, left, 0, 0, bottom, right]))
+    return net.Pad(x, pads, net.const(np.float32(value)), mode=mode)
+
+
+def test_zeros_become_the_padding_of_a_convolution():
+    net = Net()
+    y = conv(net, padded(net, net.input(1, 3, 6, 7)), 4, pad=1)
+    model = net.model(y)
+    check(model, [pads.FusePadConv()], ["Conv"], 1e-6)
+    assert tuple(model.graph[0].attributes["pads"].value) == (2, 1, 3, 2)
+
+
+def test_padding_of_poolings():
+    rewrite = pads.FusePadPool()
+    net = Net()
+    y = pool(net, "MaxPool", padded(net, net.input(1, 3, 6, 7), value=-np.inf))
+    z = pool(net, "MaxPool", padded(net, net.Relu(net.inputs[0])))
+    check(net.model(y, z), [rewrite], ["MaxPool", "Relu", "MaxPool"], 0)
+    net = Net()
+    y = pool(net, "AveragePool", padded(net, net.input(1, 3, 6, 7)))
+    check(net.model(y), [rewrite], ["AveragePool"], 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda n, x: conv(n, padded(n, x, value=1.0), 4), "not zero"),
+        (lambda n, x: conv(n, padded(n, x, mode="reflect"), 4), "no constant"),
+        (lambda n, x: pool(n, "MaxPool", padded(n, x)), "may be the maximum"),
+        (lambda n, x: pool(n, "MaxPool", padded(n, n.Relu(x), (3, 0, 0, 0))), "padding alone"),
+        (lambda n, x: pool(n, "AveragePool", padded(n, x, (1, 0, 1, 0)), pad=1), "counts otherwise"),
+    ],
+)
+def test_padding_that_stays(build, reason):
+    net = Net()
+    model = net.model(build(net, net.input(1, 3, 6, 7)))
+    rewrite = pads.FusePadConv() if "Conv" in ops(model) else pads.FusePadPool()
+    assert reason in refusal(model, rewrite)
+
+
+def test_padding_of_channels_stays():
+    net = Net()
+    x = net.Pad(
+        net.input(1, 3, 6, 7), net.const(np.int64([0, 1, 0, 0, 0, 0, 0, 0])), net.const(np.float32(0))
+    )
+    assert "spatial axes" in refusal(net.model(conv(net, x, 4)), pads.FusePadConv())
+
+
+@pytest.mark.parametrize("block", [2, 3])
+@pytest.mark.parametrize("activation", [None, "Relu", "PRelu", "Clip"])
+def test_pixel_shuffle_order_goes_into_the_convolution(block, activation):
+    net = Net()
+    channels = 2 * block * block
+    y = conv(net, net.input(1, 3, 5, 6), channels, pad=1)
+    if activation == "PRelu":
+        y = net.PRelu(y, net.randn(channels, 1, 1))
+    elif activation == "Clip":
+        y = net.Clip(y, net.const(np.float32(0)), net.const(np.float32(1)))
+    elif activation:
+        y = getattr(net, activation)(y)
+    model = net.model(net.DepthToSpace(y, blocksize=block, mode="CRD"))
+    check(model, [channel_order.PixelShuffleOrder()], None, 1e-6)
+    last = model.graph[-1]
+    assert last.op_type == "DepthToSpace"
+    assert last.attributes["mode"].value == "DCR"
+    assert len(model.graph) == (3 if activation else 2)
+
+
+def test_pixel_shuffle_order_that_stays():
+    rewrite = channel_order.PixelShuffleOrder()
+
+    def shuffled(build):
+        net = Net()
+        y = build(net, net.input(1, 4, 5, 5))
+        return net.model(net.DepthToSpace(y, blocksize=2, mode="CRD"), *([y] if build is shared else []))
+
+    def shared(net, x):
+        return conv(net, x, 8)
+
+    assert "read elsewhere" in refusal(shuffled(shared), rewrite)
+    assert "no convolution" in refusal(shuffled(lambda n, x: n.Add(conv(n, x, 8), conv(n, x, 8))), rewrite)
+    assert "leave their group" in refusal(shuffled(lambda n, x: conv(n, x, 8, group=2)), rewrite)
+    assert "read elsewhere" in refusal(shuffled(lambda n, x: x), rewrite)
+
+
+def test_channel_gathers_go_into_weights():
+    net = Net()
+    x = net.input(1, 4, 5, 5)
+    y = net.Gather(net.Relu(conv(net, x, 6)), net.const(np.int64([5, 0, 3, -2])), axis=1)
+    z = conv(net, net.Gather(x, net.const(np.int64([2, 0, 3, 1])), axis=1), 3)
+    rewrites = [channel_order.GatherIntoConvBefore(), channel_order.GatherIntoConvBehind()]
+    check(net.model(y, z), rewrites, ["Conv", "Relu", "Conv"], 1e-5)
+    net = Net()
+    y = conv(net, net.Gather(net.input(1, 4, 5, 5), net.const(np.int64([2, 0, 3, 3])), axis=1), 3)
+    assert "no permutation" in refusal(net.model(y), rewrites[1])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_grouped_convolutions(bias):
+    def grouped():
+        net = Net()
+        return net.model(conv(net, net.input(1, 6, 5, 5), 9, group=3, pad=1, bias=bias))
+
+    check(grouped(), [groups.GroupConvToSplit()], ["Split", "Conv", "Conv", "Conv", "Concat"])
+    check(grouped(), [groups.GroupConvToDense()], ["Conv"])
+
+
+def test_depthwise_and_dense_convolutions_are_not_split():
+    for group, reason in ((4, "depthwise"), (1, "one group")):
+        net = Net()
+        model = net.model(conv(net, net.input(1, 4, 5, 5), 4, group=group))
+        assert reason in refusal(model, groups.GroupConvToSplit())
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1,), (3, 4, 5)])
+def test_prelu_is_two_relus(shape):
+    net = Net()
+    model = net.model(net.PRelu(net.input(1, 3, 4, 5), net.randn(*shape)))
+    check(model, [PReluToRelus()], None, 0)
+    assert ops(model).count("Relu") == 2
+    assert "PRelu" not in ops(model)
+
+
+def test_prelu_to_relu_is_for_retraining():
+    net = Net()
+    model = net.model(net.PRelu(net.input(1, 3, 4, 5), net.randn(3, 1, 1)))
+    apply_rewrites(model.graph, [PReluToRelu()])
+    assert ops(model) == ["Relu"]
+    assert PReluToRelu.exactness.name == "RETRAIN"
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (2, 3, 5, 4)])
+def test_matrix_products_as_convolutions_and_back(shape):
+    net = Net()
+    model = net.model(net.MatMul(net.input(*shape), net.randn(4, 6)))
+    check(model, [matmul_conv.MatMulToConv()])
+    assert "Conv" in ops(model)
+    check(model, [matmul_conv.ConvToMatMul()])
+    assert "MatMul" in ops(model)
+
+
+def test_gemm_as_convolution():
+    net = Net()
+    model = net.model(net.Gemm(net.input(3, 4), net.randn(6, 4), net.randn(6), transB=1, alpha=0.5))
+    check(model, [matmul_conv.MatMulToConv()], ["Reshape", "Conv", "Reshape"])
+
+
+def test_convolutions_that_are_no_matrix_product():
+    net = Net()
+    x = net.input(1, 4, 5, 5)
+    assert "more than one tap" in refusal(net.model(conv(net, x, 3)), matmul_conv.ConvToMatMul())
+    net = Net()
+    y = conv(net, net.input(1, 4, 5, 5), 3, 1, pad=1)
+    assert "skipped or added" in refusal(net.model(y), matmul_conv.ConvToMatMul())
