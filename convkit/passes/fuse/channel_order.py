@@ -77,7 +77,7 @@ class PixelShuffleOrder(Rewrite):
     Most targets have only the latter order. Channel c * r^2 + p becomes channel p * C + c.
     """
 
-    id = "CK-FUSE-040"
+    id = "CK-FUSE-070"
     name = "pixel-shuffle-order"
     law = "DepthToSpace(Conv(x, w), CRD) = DepthToSpace(Conv(x, w'), DCR)"
     exactness = Exactness.BITEXACT
@@ -100,7 +100,7 @@ class PixelShuffleOrder(Rewrite):
 class GatherIntoConvBefore(Rewrite):
     """Picking channels of a convolution's result is picking its filters."""
 
-    id = "CK-FUSE-041"
+    id = "CK-FUSE-071"
     name = "channel-gather-into-producer"
     law = "Gather(Conv(x, w), order, channels) = Conv(x, w[order])"
     exactness = Exactness.BITEXACT
@@ -123,7 +123,7 @@ class GatherIntoConvBefore(Rewrite):
 class GatherIntoConvBehind(Rewrite):
     """A convolution reads reordered channels with reordered weights."""
 
-    id = "CK-FUSE-042"
+    id = "CK-FUSE-072"
     name = "channel-gather-into-consumer"
     law = "Conv(Gather(x, order, channels), w) = Conv(x, w[:, inverse(order)])"
     exactness = Exactness.REASSOCIATED

@@ -46,7 +46,7 @@ class _PadBefore(Rewrite):
 class FusePadConv(_PadBefore):
     """Zeros around the input of a convolution are its own padding."""
 
-    id = "CK-FUSE-030"
+    id = "CK-FUSE-060"
     name = "fuse-pad-conv"
     law = "Conv(Pad(x, 0), pads p) = Conv(x, pads p + q)"
 
@@ -69,7 +69,7 @@ class FusePadPool(_PadBefore):
     pooled is negative and every window meets the input. An AveragePool may count its padding as zeros.
     """
 
-    id = "CK-FUSE-031"
+    id = "CK-FUSE-061"
     name = "fuse-pad-pool"
     law = "MaxPool(Pad(x, -inf)) = MaxPool(x, pads), AveragePool(Pad(x, 0)) = AveragePool(x, pads, counted)"
 
