@@ -34,7 +34,7 @@ class _Grouped(Rewrite):
 class GroupConvToSplit(_Grouped):
     """One convolution a group; the multiplications stay the same."""
 
-    id = "CK-LEGAL-010"
+    id = "CK-LEGAL-060"
     name = "group-conv-to-split"
     law = "Conv(x, w, group g) = Concat(Conv(x_1, w_1), ..., Conv(x_g, w_g))"
     exactness = Exactness.REASSOCIATED
@@ -62,7 +62,7 @@ class GroupConvToSplit(_Grouped):
 class GroupConvToDense(_Grouped):
     """One dense convolution, zero across the groups: one operator, but g times the multiplications."""
 
-    id = "CK-LEGAL-011"
+    id = "CK-LEGAL-061"
     name = "group-conv-to-dense"
     law = "Conv(x, w, group g) = Conv(x, blockdiagonal(w))"
     exactness = Exactness.REASSOCIATED
