@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
-def load(source: Source, inputs: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+def load(
+    source: Source,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    freeze: Mapping[str, Any] | None = None,
+) -> ir.Model:
     """Read an ONNX model (path, bytes, ModelProto or onnx_ir.Model) and bring it to normal form.
 
-    `inputs` gives static shapes to symbolic inputs, by name. Raises ConvkitError for what is no model
-    that convkit can read.
+    `inputs` gives static shapes to symbolic inputs, by name; `freeze` gives values to inputs that are to
+    become constants. Raises ConvkitError for what is no model that convkit can read.
     """
     from convkit.frontends.onnx import load_onnx
     from convkit.ir.normal import normalize
 
-    model = load_onnx(source, inputs)
+    model = load_onnx(source, inputs, freeze)
     normalize(model)
     return model
 
@@ -43,23 +47,26 @@ def compile(
     io_layout: Literal["keep", "nhwc"] = "keep",
     allow: Literal["bitexact", "reassociated", "approximate", "retrain"] = "reassociated",
     inputs: Mapping[str, Sequence[int]] | None = None,
+    freeze: Mapping[str, Any] | None = None,
     data: str | os.PathLike[str] | None = None,
     oracle: bool = False,
     verify: bool = True,
 ) -> CompileResult:
     """Compile a model for a target, as the command `convkit compile` does; writes nothing.
 
-    `passes` are your own: Rewrite classes or instances, Pass objects, or functions on an onnx_ir.Model, run
-    after the built-in ones. `allow` is the loss that rewrites may bring at most. `inputs` gives static
-    shapes to symbolic inputs, `data` names an .npz of real inputs to verify on, `oracle` asks the vendor's
-    own delegate too. The result holds the artifact's bytes and the report; `result.save(folder)` writes
-    both. Raises ConvkitError for bad input, for what cannot be lowered, and for wrong numbers.
+    `passes` are your own: Rewrite classes or instances, Pass objects, or functions on an onnx_ir.Model,
+    run after the built-in ones. `allow` is the loss that rewrites may bring at most. `inputs` gives
+    static shapes to symbolic inputs, `freeze` values to inputs that are to become constants, `data` names
+    an .npz of real inputs to verify on, `oracle` asks the vendor's own delegate too. The result holds the
+    artifact's bytes and the report; `result.save(folder)` writes both. Raises ConvkitError for bad input,
+    for what cannot be lowered, and for wrong numbers.
     """
     options = CompileOptions(
         precision=precision,
         io_layout=io_layout,
         allow=Exactness[allow.upper()],
         input_shapes={name: tuple(shape) for name, shape in (inputs or {}).items()},
+        freeze=dict(freeze or {}),
         passes=tuple(passes),
         oracle=oracle,
         verify=verify,

@@ -63,4 +63,3 @@ def command(
 
         render(report, console(), verbose)
     return ExitCode.OK
-

@@ -33,6 +33,27 @@ def _parse_shapes(
     return tuple(parse_shape(text) for text in values)
 
 
+def parse_value(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, a number or a list of them such as `sizes=1,2,3`.
+
+    Raises click.BadParameter for anything else.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        numbers = [float(v) if re.search(r"[.eE]", v) else int(v) for v in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not equals or not name or not numbers:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE, for example rate=16000")
+    return name, numbers[0] if "," not in value else numbers
+
+
+def _parse_values(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, Any], ...]:
+    return tuple(parse_value(text) for text in values)
+
+
 def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """The positional MODEL; whether it can be read is the frontend's to say."""
     return click.argument("model", type=click.Path(path_type=Path))(function)
@@ -48,6 +69,7 @@ def compiling(function: Callable[..., Any]) -> Callable[..., Any]:
 def compile_options(
     *,
     shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    frozen: tuple[tuple[str, Any], ...],
     allow: str | None,
     passes: tuple[str, ...],
     **others: Any,
@@ -59,6 +81,7 @@ def compile_options(
 
     return CompileOptions(
         input_shapes=dict(shapes),
+        freeze=dict(frozen),
         allow=Exactness[allow.upper()] if allow else Exactness.REASSOCIATED,
         passes=tuple(found for source in passes for found in load_passes(source)),
         **others,
@@ -95,6 +118,10 @@ _COMPILING: list[Decorator] = [
         help="Also apply rewrites that change the function: within a bound, or to be fine-tuned.",
     ),
     shapes_option,
+    click.option(
+        "--freeze", "frozen", metavar="NAME=VALUE", multiple=True, callback=_parse_values,
+        help="Make an input a constant, such as rate=16000. Repeatable.",
+    ),
     click.option("--oracle", is_flag=True, help="Ask the vendor's own delegate or compiler too."),
     click.option(
         "--passes", metavar="FILE.py", multiple=True,

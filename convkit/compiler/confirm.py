@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,13 +63,19 @@ class Interface:
 
 
 def confirm(
-    source: Any, candidate: Candidate, artifact: memoryview, interface: Interface, options: CompileOptions
+    source: Any,
+    candidate: Candidate,
+    artifact: memoryview,
+    interface: Interface,
+    options: CompileOptions,
+    frozen: Mapping[str, Any],
 ) -> tuple[Verification | None, OracleAnswer | None]:
-    """Verify the numbers and, with `options.oracle`, ask the delegate.
+    """Verify the numbers and, with `options.oracle`, ask the delegate. `frozen` holds the
+    values of the model's inputs that became constants.
 
     Raises ConvkitError "wrong-numbers" if the artifact computes something else than the model.
     """
-    reference = run_reference(_runnable(source), interface.inputs, options.inputs)
+    reference = run_reference(_runnable(source), interface.inputs, options.inputs, frozen)
     tolerance = FLOAT32_TOLERANCE if options.precision == "fp32" else FLOAT16_TOLERANCE
     verification = None
     if options.verify:

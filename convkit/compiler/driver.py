@@ -26,6 +26,7 @@ from convkit.dialects.tflite.versions import assign_versions
 from convkit.dialects.tflite.writer import serialize
 from convkit.files import output_folder, write_all
 from convkit.frontends.onnx import load_onnx
+from convkit.ir.facts import constant
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
 from convkit.report import Artifact, Report, to_json
@@ -83,7 +84,10 @@ class Compilation:
     def load(self) -> ir.Model:
         """The model as imported, every origin noted."""
         with self.clock.stage("import"):
-            return load_onnx(self.source, self.options.input_shapes)
+            model = load_onnx(self.source, self.options.input_shapes, self.options.freeze)
+            constants = model.graph.initializers
+            self.frozen = {name: constant(constants[name]) for name in self.options.freeze}
+        return model
 
     def prepare(self, model: ir.Model) -> PassManager:
         """Bring `model` to normal form and run the default and the user's passes."""
@@ -134,7 +138,7 @@ class Compilation:
         if options.verify or options.oracle:
             with self.clock.stage("verify"):
                 verification, oracle = confirm(
-                    self.source, candidate, artifact, interface.stored(layout), options
+                    self.source, candidate, artifact, interface.stored(layout), options, self.frozen
                 )
         inputs, outputs = assemble.interface(graph, layout)
         report = Report(

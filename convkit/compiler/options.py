@@ -14,14 +14,16 @@ from convkit.rewrite import Exactness
 class CompileOptions:
     """Options of `compile_model`; the defaults are the command line's.
 
-    `input_shapes` gives static shapes to symbolic inputs, by name. `allow` is the loss that rewrites
-    may bring at most. `passes` are the user's own (see `convkit.passes`). `inputs` is an .npz of
-    real inputs to verify on. `print_after` names passes ("all" for every one).
+    `input_shapes` gives static shapes to symbolic inputs, by name, `freeze` values to inputs that are to
+    become constants. `allow` is the loss that rewrites may bring at most. `passes` are the user's own
+    (see `convkit.passes`). `inputs` is an .npz of real inputs to verify on. `print_after` names passes
+    ("all" for every one).
     """
 
     precision: Literal["fp32", "fp16"] = "fp32"
     io_layout: Literal["keep", "nhwc"] = "keep"
     allow: Exactness = Exactness.REASSOCIATED
+    freeze: Mapping[str, Any] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     passes: Sequence[Any] = ()
     oracle: bool = False
@@ -40,4 +42,5 @@ class CompileOptions:
             "inputs": ", ".join(
                 f"{name}:{'x'.join(map(str, shape))}" for name, shape in self.input_shapes.items()
             ),
+            "freeze": ", ".join(f"{name}={value}" for name, value in self.freeze.items()),
         }

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx.defs
@@ -15,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from convkit.diagnostics import ConvkitError, Diagnostic, Location, error
 from convkit.frontends import wire
+from convkit.frontends.freeze import freeze_inputs
 from convkit.ir.infer import schema_of
 from convkit.ir.origin import annotate_origins
 
@@ -22,12 +24,16 @@ OLDEST_OPSET = 7
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
-def load_onnx(source: Source, inputs: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+def load_onnx(
+    source: Source,
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    freeze: Mapping[str, Any] | None = None,
+) -> ir.Model:
     """The model of a file, its bytes, a ModelProto or an `onnx_ir.Model` (which is cloned, weights shared).
 
     `inputs` gives shapes to inputs that have symbolic dimensions; one name of a dimension means one size
-    in all inputs. Weights stored beside the file are mapped, not read. Raises ConvkitError for anything
-    that is not a model convkit can read.
+    in all inputs. `freeze` gives values to inputs that are to become constants. Weights stored beside the
+    file are mapped, not read. Raises ConvkitError for anything that is not a model convkit can read.
     """
     if isinstance(source, ir.Model):
         model, folder = source.clone(), ""
@@ -42,6 +48,7 @@ def load_onnx(source: Source, inputs: Mapping[str, Sequence[int]] | None = None)
     _drop_overridable(model.graph)
     _check_operators(model)
     _check_wiring(model.graph)
+    freeze_inputs(model.graph, freeze or {})
     _set_input_shapes(model.graph, dict(inputs or {}))
     annotate_origins(model)
     return model

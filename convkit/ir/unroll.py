@@ -154,7 +154,7 @@ def _stays(node: ir.Node, why: str) -> ConvkitError:
         "control-flow",
         f"{node.op_type} cannot be resolved before the model runs: {why}",
         location=_at(node),
-        help="export the model with this choice fixed, or give the input that decides it a constant",
+        help="export the model with this choice fixed, or give the input that decides it a value by --freeze",
     )
 
 

@@ -1,8 +1,8 @@
 """Targets: what an accelerator takes, as data with a grammar, and the judge that applies it.
 
-    target = load_target("mali-gpu")
-    verdict = judge(graph, target)
-    verdict.summary, verdict.ops[3].status, verdict.ops[3].reasons, verdict.fixes
+target = load_target("mali-gpu")
+verdict = judge(graph, target)
+verdict.summary, verdict.ops[3].status, verdict.ops[3].reasons, verdict.fixes
 """
 
 from convkit.targets.judge import GraphVerdict, OpVerdict, Reason, Status, judge, judge_op

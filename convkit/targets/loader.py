@@ -282,4 +282,3 @@ class _Reader:
             if known is not None and str(token) not in known:
                 raise self.source.unknown(token, what, known)
         return tuple(str(t) for t in tokens)
-

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,15 +92,21 @@ class ReferenceRun:
     outputs: Mapping[str, np.ndarray]
 
 
-def run_reference(model: Path | bytes, inputs: Sequence[Binding], data: Path | None = None) -> ReferenceRun:
+def run_reference(
+    model: Path | bytes,
+    inputs: Sequence[Binding],
+    data: Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> ReferenceRun:
     """Run the ONNX `model` in onnxruntime.
 
-    `data` is an .npz with one array per input; else the inputs are random (`random_candidates`).
-    Raises ConvkitError "reference-failed" if onnxruntime cannot run it.
+    `data` is an .npz with one array per input; else the inputs are random (`random_candidates`). `fixed`
+    holds the values of inputs that were frozen. Raises ConvkitError "reference-failed" if onnxruntime
+    cannot run it.
     """
     try:
         reference = Reference(model)
-        described, given, expected = _reference_run(reference, inputs, data)
+        described, given, expected = _reference_run(reference, inputs, data, fixed or {})
     except RunError as failed:
         raise error(
             "reference-failed",
@@ -151,17 +158,17 @@ def _against_noise(found: OutputError, noise: float, tolerance: float) -> Output
 
 
 def _reference_run(
-    reference: Reference, inputs: Sequence[Binding], data: Path | None
+    reference: Reference, inputs: Sequence[Binding], data: Path | None, fixed: Mapping[str, Any]
 ) -> tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Description, inputs and outputs of the first inputs that the model takes and answers in finite
     numbers; of the first that it takes at all if none gives finite ones."""
     if data is not None:
         given = load_inputs(data, inputs)
-        return f"inputs from {data}", given, reference.run(given)
+        return f"inputs from {data}", given, reference.run({**given, **fixed})
     answered, failure = None, None
     for described, given in random_candidates(inputs):
         try:
-            outputs = reference.run(given)
+            outputs = reference.run({**given, **fixed})
         except RunError as failed:
             failure = failed
             continue
