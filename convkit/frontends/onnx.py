@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import mmap
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.defs
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from convkit.diagnostics import ConvkitError, Diagnostic, Location, error
+from convkit.diagnostics import ConvkitError, Location, error
 from convkit.frontends import wire
 from convkit.frontends.freeze import freeze_inputs
-from convkit.ir.infer import schema_of
+from convkit.frontends.operators import check_operators, graphs_of
 from convkit.ir.origin import annotate_origins
 
 OLDEST_OPSET = 7
@@ -37,16 +40,15 @@ def load_onnx(
     """
     if isinstance(source, ir.Model):
         model, folder = source.clone(), ""
+    elif isinstance(source, onnx.ModelProto):
+        model, folder = _from_proto(source), ""
     else:
-        model, folder = (
-            _from_proto(source if isinstance(source, onnx.ModelProto) else _parse(source)),
-            _folder(source),
-        )
+        model, folder = _read_model(source), _folder(source)
     where = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     _check_opsets(model, where)
     _own_tensors(model, folder, where)
     _drop_overridable(model.graph)
-    _check_operators(model)
+    check_operators(model)
     _check_wiring(model.graph)
     freeze_inputs(model.graph, freeze or {})
     _set_input_shapes(model.graph, dict(inputs or {}))
@@ -58,25 +60,49 @@ def _folder(source: object) -> str:
     return os.path.dirname(os.path.abspath(source)) if isinstance(source, (str, os.PathLike)) else ""
 
 
-def _parse(source: str | os.PathLike[str] | bytes) -> onnx.ModelProto:
-    data, where = (
-        (source, None) if isinstance(source, bytes) else (_read(Path(source)), Location(str(source)))
-    )
+def _read_model(source: str | os.PathLike[str] | bytes) -> ir.Model:
+    """The model of a file or its bytes; large weights stay where they are."""
+    data, where = (source, None) if isinstance(source, bytes) else (_map(Path(source)), Location(str(source)))
     foreign = wire.known_format(data[:64])
     if foreign is not None:
         raise error("not-a-model", f"this is no ONNX model but {foreign}", location=where)
+    whole = memoryview(data)
+    light, weights = wire.detach_weights(whole) or (bytes(whole), {})
     proto = onnx.ModelProto()
     try:
-        proto.ParseFromString(data)
+        proto.ParseFromString(light)
     except DecodeError as e:
-        raise error("not-a-model", f"this is no ONNX model: {wire.first_break(data)}", location=where) from e
+        raise error("not-a-model", f"this is no ONNX model: {wire.first_break(whole)}", location=where) from e
     if not proto.HasField("graph") or not proto.ir_version:
         missing = "graph" if proto.ir_version else "ir_version"
         raise error("not-a-model", f"this is no ONNX model: it has no {missing}", location=where)
-    return proto
+    model = _from_proto(proto)
+    for name, raw in weights.items():
+        value = model.graph.initializers[name]
+        assert value.const_value is not None
+        value.const_value = _mapped(value.const_value, raw, whole, where)
+    return model
 
 
-def _read(path: Path) -> bytes:
+def _mapped(
+    tensor: ir.TensorProtocol, raw: wire.RawData, data: memoryview, where: Location | None
+) -> ir.TensorProtocol:
+    """The tensor with its elements at their place in the file."""
+    shape = [int(d) for d in tensor.shape]  # type: ignore[arg-type]
+    needed = (prod(shape) * tensor.dtype.bitwidth + 7) // 8
+    if needed != raw.length or tensor.dtype.bitwidth < 8:
+        if needed != raw.length:
+            message = f"tensor {tensor.name!r} has {raw.length} bytes where its type and shape need {needed}"
+            raise error("bad-tensor", message, location=where)
+        packed = np.frombuffer(data, np.uint8, raw.length, raw.offset)
+        return ir.PackedTensor(packed, dtype=tensor.dtype, shape=ir.Shape(shape), name=tensor.name)
+    kind = tensor.dtype.numpy().newbyteorder("<")
+    array = np.frombuffer(data, kind, prod(shape), raw.offset).reshape(shape)
+    return ir.Tensor(array, dtype=tensor.dtype, name=tensor.name)
+
+
+def _map(path: Path) -> bytes | mmap.mmap:
+    """The bytes of a file, not read before they are looked at."""
     where = Location(str(path))
     if path.is_dir():
         found = sorted(p.name for p in path.glob("*.onnx"))
@@ -87,7 +113,10 @@ def _read(path: Path) -> bytes:
             help=f"did you mean {path / found[0]}?" if found else None,
         )
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise error("empty-file", "the file is empty", location=where)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as e:
         siblings = [p.name for p in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
         close = get_close_matches(path.name, siblings, 1)
@@ -99,12 +128,11 @@ def _read(path: Path) -> bytes:
         ) from e
     except OSError as e:
         raise error("unreadable-file", f"the file cannot be read: {e.strerror}", location=where) from e
-    if not data:
-        raise error("empty-file", "the file is empty", location=where)
-    return data
 
 
 def _from_proto(proto: onnx.ModelProto) -> ir.Model:
+    log = logging.getLogger("onnx_ir.serde")
+    was, log.disabled = log.disabled, True  # what it warns of is an error here, found by the checks below
     try:
         return ir.from_proto(proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as e:
@@ -112,6 +140,8 @@ def _from_proto(proto: onnx.ModelProto) -> ir.Model:
         while reason.__cause__ is not None:
             reason = reason.__cause__
         raise error("bad-model", f"the model is malformed: {reason}") from e
+    finally:
+        log.disabled = was
 
 
 def _check_opsets(model: ir.Model, where: str | None) -> None:
@@ -138,15 +168,9 @@ def _no_opset(model: ir.Model, where: str | None) -> int:
     return onnx.defs.onnx_opset_version()
 
 
-def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
-    for top in (model.graph, *(f.graph for f in model.functions.values())):
-        yield top
-        yield from top.subgraphs()
-
-
 def _own_tensors(model: ir.Model, folder: str, where: str | None) -> None:
     """Check every tensor's size; give inline ones an array of their own, so that the file's bytes can go."""
-    for graph in _graphs(model):
+    for graph in graphs_of(model):
         for value in graph.initializers.values():
             if value.const_value is not None:
                 value.const_value = _checked(value.const_value, value.name or "", folder, where)
@@ -200,34 +224,6 @@ def _drop_overridable(graph: ir.Graph) -> None:
     for value in list(graph.inputs):
         if value.is_initializer():
             graph.inputs.remove(value)
-
-
-def _check_operators(model: ir.Model) -> None:
-    """Every operator must be one that ONNX defines, or a function of the model; others are named."""
-    unknown: Counter[tuple[str, str]] = Counter()
-    for graph in _graphs(model):
-        for node in graph:
-            version = model.opset_imports.get(node.domain)
-            if node.op_identifier() in model.functions:
-                continue
-            if version is None or schema_of(node.op_type, version, node.domain) is None:
-                unknown[node.domain, node.op_type] += 1
-    if unknown:
-        raise ConvkitError(*(_unknown(d, op, n, model) for (d, op), n in sorted(unknown.items())))
-
-
-def _unknown(domain: str, op: str, count: int, model: ir.Model) -> Diagnostic:
-    times = f"{count} node{'s' if count > 1 else ''}"
-    if domain:
-        message = f"operator {op} of domain {domain} ({times}) is not part of ONNX, nor defined by the model"
-        return Diagnostic(
-            "unknown-domain", message, help="export the model with standard ONNX operators only"
-        )
-    opset = model.opset_imports[""]
-    known = {s.name for s in onnx.defs.get_all_schemas() if s.domain == ""}
-    close = get_close_matches(op, known, 1)
-    help = f"did you mean {close[0]}?" if close and close[0] != op else None
-    return Diagnostic("unknown-operator", f"{op} ({times}) is no operator of ONNX opset {opset}", help=help)
 
 
 def _check_wiring(graph: ir.Graph) -> None:

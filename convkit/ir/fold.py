@@ -317,7 +317,8 @@ def _run(node: ir.Node, arrays: list[Array]) -> list[Array] | None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-        return list(session.run(None, {name: np.array(a, order="C", copy=None) for name, _, a in present}))
+        feed = {name: np.require(a, requirements=["C", "A"]) for name, _, a in present}
+        return list(session.run(None, feed))
     except _runtime_errors():
         return None
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -198,3 +200,66 @@ def test_loading_a_model_leaves_it_alone() -> None:
     mine = ir.from_proto(symbolic(["n", 3]))
     load_onnx(mine, {"x": (1, 3)})
     assert not mine.graph.inputs[0].shape.is_static()
+
+
+def weighty(dtype: type = np.float32) -> tuple[onnx.ModelProto, np.ndarray]:
+    weight = np.arange(4096).reshape(2, 2048).astype(dtype)
+    inputs = [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(weight.dtype), [2, 2048])]
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    return model(nodes, inputs, initializers=[numpy_helper.from_array(weight, "w")]), weight
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64, np.int64, np.int16])
+def test_large_weights_stay_in_the_file(tmp_path: Path, dtype: type) -> None:
+    proto, weight = weighty(dtype)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    found = constant(load_onnx(path).graph.initializers["w"])
+    assert found is not None
+    np.testing.assert_array_equal(found, weight)
+    assert not found.flags.owndata
+    assert not found.flags.writeable
+
+
+def test_a_large_weight_of_the_wrong_size_is_named(tmp_path: Path) -> None:
+    proto, _ = weighty()
+    proto.graph.initializer[0].dims[0] = 3
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    assert "tensor 'w' has 16384 bytes where its type and shape need 24576" in refusal(path).message
+
+
+@pytest.mark.parametrize("cut", [1, 10, 5000, 16000, 16400])
+def test_cut_short_inside_the_weights(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(weighty()[0].SerializeToString()[:-cut])
+    assert refusal(path).code == "not-a-model"
+
+
+def test_damaged_files_never_crash(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    whole = bytearray(model().SerializeToString())
+    for _ in range(300):
+        broken = bytearray(whole)
+        for position in random.integers(0, len(whole), random.integers(1, 4)):
+            broken[position] = random.integers(0, 256)
+        with suppress(ConvkitError):
+            load_onnx(bytes(broken))
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (helper.make_node("Concat", ["x", "x"], ["y"]), "lacks its attribute axis"),
+        (
+            helper.make_node("Softmax", ["x"], ["y"], axis=1.5),
+            "attribute axis of Softmax is of the wrong kind",
+        ),
+        (helper.make_node("Add", ["x"], ["y"]), "Add cannot have 1 inputs"),
+    ],
+)
+def test_nodes_have_what_their_operator_needs(node: onnx.NodeProto, words: str) -> None:
+    found = refusal(model([node]))
+    assert found.code == "bad-node"
+    assert words in found.message
+    assert found.location.node == "y"
