@@ -16,10 +16,11 @@ import onnx_ir as ir
 
 from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.normal import normalize
-from convkit.rewrite import Rewrite, RewriteStats, apply_rewrites
+from convkit.ir.verify import INVARIANTS
+from convkit.rewrite import Exactness, Rewrite, RewriteStats, apply_rewrites
 
-NORMAL_FORM = frozenset({"normal-form"})
-"""The invariants of `convkit.ir.normal`, taken together."""
+NORMAL_FORM = frozenset(INVARIANTS)
+"""The invariants of the normal form, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,6 @@ class RewritePass(Pass):
 
     @property
     def exact(self) -> bool:
-        from convkit.rewrite import Exactness
-
         return all(r.exactness <= Exactness.REASSOCIATED for r in self.rewrites)
 
     def run(self, model: ir.Model) -> RewriteStats:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import onnx_ir as ir
 
 from convkit.diagnostics import ConvkitError, Location, error
-from convkit.ir.infer import op_name
-from convkit.ir.origin import origin_of
+from convkit.ir.text import format_model
+from convkit.ir.verify import check as check_normal_form
 from convkit.passes.base import NORMAL_FORM, FunctionPass, Pass, RewritePass
 from convkit.passes.fold.cse import ShareEqualNodes
 from convkit.passes.numerics import TOLERANCE, difference, random_inputs, run_model
-from convkit.rewrite import Exactness, Rewrite, RewriteStats, all_rewrites, load_package
+from convkit.rewrite import Exactness, Rewrite, RewriteStats, all_rewrites, get_rewrite, load_package
 
 
 def default_pipeline(allow: Exactness = Exactness.REASSOCIATED) -> list[Pass]:
@@ -61,6 +63,43 @@ def as_pass(item: Any) -> Pass:
         f"{item!r} is no pass",
         help="give a Rewrite, a Pass, or a function that takes an onnx_ir.Model",
     )
+
+
+def parse_pipeline(text: str, allow: Exactness = Exactness.REASSOCIATED) -> list[Pass]:
+    """The passes of a text such as `cse,simplify{limit=4},gather-to-slice`: default passes and rewrites.
+
+    Raises ConvkitError "invalid-pipeline" for text that is none, unknown names and unknown options.
+    """
+    known = {p.name: p for p in default_pipeline(allow)}
+    found: list[Pass] = []
+    for item in re.findall(r"[^,{]+(?:\{[^}]*\})?|.", text.replace(" ", "")):
+        if item == ",":
+            continue
+        parts = re.fullmatch(r"([\w-]+)(?:\{(.*)\})?", item)
+        if parts is None:
+            raise error(
+                "invalid-pipeline", f"{item!r} is no pass", help="write name or name{option=value,...}"
+            )
+        step = known.get(parts[1]) or as_pass(get_rewrite(parts[1]))
+        found.append(_with_options(step, parts[2] or ""))
+    return found
+
+
+def _with_options(step: Pass, text: str) -> Pass:
+    options = {f.name: f for f in fields(step) if f.metadata.get("option", True)}
+    values: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        name = key.replace("-", "_")
+        if name not in options:
+            known = ", ".join(o.replace("_", "-") for o in options) or "none"
+            raise error(
+                "invalid-pipeline", f"pass {step.name} has no option {key!r}", help=f"options: {known}"
+            )
+        if not re.fullmatch(r"\d+", value):
+            raise error("invalid-pipeline", f"option {key} of pass {step.name} is a number, not {value!r}")
+        values[name] = int(value)
+    return replace(step, **values)
 
 
 def check_pipeline(passes: Sequence[Pass], given: frozenset[str] = NORMAL_FORM) -> None:
@@ -119,9 +158,10 @@ class PassManager:
             stats = step.run(model)
             self.stats.applications.extend(stats.applications)
             if self.print_after & {"all", step.name}:
-                self.show(f"after {step}:\n{text_of(model.graph)}\n")
+                self.show(f"after {step}:\n{format_model(model, origins=True)}")
             if not self.verify:
                 continue
+            _check_invariants(step, model)
             found = run_model(model, inputs)
             if not step.exact:
                 expected = found
@@ -131,6 +171,19 @@ class PassManager:
                     blame = find_breaking(before, step, inputs, expected, len(stats.applications))
                 raise _wrong_numbers(step, worst, blame)
         return self.stats
+
+
+def _check_invariants(step: Pass, model: ir.Model) -> None:
+    if not step.preserves | step.ensures >= NORMAL_FORM:
+        return
+    try:
+        check_normal_form(model)
+    except ConvkitError as e:
+        notes = tuple(f"{d.code}: {d.message}" for d in e.diagnostics[:5])
+        where = e.diagnostics[0].location
+        raise error(
+            "broken-invariant", f"pass {step} breaks the normal form", location=where, notes=notes
+        ) from e
 
 
 def find_breaking(
@@ -171,19 +224,3 @@ def _wrong_numbers(step: Pass, worst: float, blame: tuple[int, RewriteStats] | N
         location=location,
         notes=notes,
     )
-
-
-def text_of(graph: ir.Graph) -> str:
-    """A graph as text, one node a line, with shapes and the imported names."""
-    lines = []
-    for node in graph:
-        inputs = ", ".join("-" if v is None else str(v.name) for v in node.inputs)
-        outputs = ", ".join(f"{v.name}: {v.dtype}{_dims(v)}" for v in node.outputs)
-        attributes = " ".join(f"{a.name}={a.value}" for a in node.attributes.values())
-        origin = " ".join(origin_of(node).nodes)
-        lines.append(f"  {outputs} = {op_name(node)}({inputs}) {attributes}  # {origin}")
-    return "\n".join(lines)
-
-
-def _dims(value: ir.Value) -> str:
-    return "[?]" if value.shape is None else "[" + ",".join(str(d) for d in value.shape) + "]"

@@ -133,12 +133,12 @@ def matches_at(pattern: Pattern, root: ir.Node) -> Iterator[Match]:
 def _match_node(pattern: Pattern, node: ir.Node, state: _State) -> Iterator[_State]:
     if isinstance(pattern, AnyOf):
         for alternative in pattern.alternatives:
-            yield from _match_node(alternative, node, state)
+            if not isinstance(alternative, OpPattern) or alternative.op_type == node.op_type:
+                yield from _match_node(alternative, node, state)
         return
-    if not isinstance(pattern, OpPattern) or (node.domain, node.op_type) != (
-        pattern.domain,
-        pattern.op_type,
-    ):
+    if not isinstance(pattern, OpPattern):
+        return
+    if node.op_type != pattern.op_type or node.domain != pattern.domain:
         return
     for name, wanted in pattern.attributes.items():
         found = node.attributes.get(name)
@@ -178,7 +178,9 @@ def _match_value(pattern: Pattern, value: ir.Value | None, state: _State) -> Ite
             yield from _match_value(alternative, value, state)
     elif isinstance(pattern, OpPattern):
         producer = None if value is None else value.producer()
-        if producer is not None and value is not None and value.index() == 0:
+        if producer is None or producer.op_type != pattern.op_type:
+            return
+        if value is not None and value.index() == 0:
             yield from _match_node(pattern, producer, state)
     else:
         found = scalar(value)

@@ -100,7 +100,8 @@ def phases(node: ir.Node, axes: list[Axis], weights: np.ndarray) -> np.ndarray:
     for taps in product(*(c.taps for c in axes)):
         kernel, phase, tap = (tuple(t[i] for t in taps) for i in range(3))
         into: tuple[Any, ...] = (every, every, *phase, every, *tap)
-        spread[into] += grouped[:, :, :, *kernel]
+        source: tuple[Any, ...] = (every, every, every, *kernel)
+        spread[into] += grouped[source]
     return spread.reshape(group, outputs, prod(c.stride for c in axes), inputs, *(c.size for c in axes))
 
 
