@@ -49,6 +49,7 @@ _ROWS: dict[str, str] = {
     "f32 i8 i16 i32 i64 u8 u32": "PACK",
     "f32 i16 i32 i64 u8": "REVERSE_SEQUENCE",
     "f16 f32 i8 i16 i32 u8 u16 u32 b": "RESIZE_NEAREST_NEIGHBOR",
+    "f16 f32 i8 i16 i32 u8 b": "UNPACK",
     "f32 i8 i32 i64 u8": "SPACE_TO_DEPTH DEPTH_TO_SPACE",
     "f32 i8 i32 i64 u8 b": "ONE_HOT SCATTER_ND",
     _COMMON: "REVERSE_V2 GATHER GATHER_ND PAD PADV2",
@@ -62,7 +63,14 @@ _ACCEPTED = {
     for code in codes.split()
 }
 
-_VALUE_INPUT = {"SELECT_V2": 1, "SPLIT": 1, "SCATTER_ND": 1, "ONE_HOT": 2, "TRANSPOSE_CONV": 2}
+_VALUE_INPUT = {
+    "SELECT_V2": 1,
+    "SPLIT": 1,
+    "SCATTER_ND": 1,
+    "ONE_HOT": 2,
+    "TRANSPOSE_CONV": 2,
+    "CONV_3D_TRANSPOSE": 2,
+}
 _MAX_RANK = {"PAD": 5, "PADV2": 5, "TILE": 6}
 _DEFAULT_MAX_RANK = 8
 
