@@ -242,3 +242,15 @@ def test_no_padded_axis_comes_to_stand_first() -> None:
     (pad,) = [op for op in result.ops if op.code == "PAD"]
     assert pad.output.shape == (1, 8, 5, 4)
     assert stats.bytes_after == 0
+
+
+def test_outputs_that_show_an_input_or_each_other_are_copies() -> None:
+    g = NaiveGraph()
+    x = g.feed(2, 1, 1, 3)
+    y = g.unary("TANH", x)
+    alias = g.transpose(y, (0, 2, 1, 3))
+    graph = g.finish(g.nchw(g.nhwc(x)), y, alias, g.transpose(y, (3, 0, 1, 2)), alias)
+    result, _ = optimise(graph)
+    assert [t.name for t in result.outputs] == [t.name for t in graph.outputs]
+    assert [t.name for t in result.inputs] == [t.name for t in graph.inputs]
+    assert [op.code for op in result.ops].count("RESHAPE") == 2

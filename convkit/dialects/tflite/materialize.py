@@ -58,33 +58,42 @@ class _Writer:
         self._tensor_for: dict[int, dict[Form, Tensor]] = {}
         self._have: dict[int, dict[Form, tuple[Tensor, Perm]]] = {}
         self._elements: dict[int, np.ndarray] = {}  # for what flattens to an order of its own
+        self._claimed: dict[int, Tensor] = {}
+        self._delivered: set[int] = set()
         self._reshaped: dict[tuple[int, Shape], Tensor] = {}
 
     def write(self) -> Graph:
         graph = self._problem.graph
-        interface = zip(
-            (*self._problem.outputs, *self._problem.inputs), (*graph.outputs, *graph.inputs), strict=True
-        )
-        for node, tensor in interface:
-            self._name_interface(node, tensor)
-        inputs = [self._make(node.values[0], _order(node, 0)) for node in self._problem.inputs]
+        inputs, outputs = self._problem.inputs, self._problem.outputs
+        for node, tensor in zip(inputs, graph.inputs, strict=True):
+            self._claim(node, tensor)
+        results = [self._claim(node, tensor) for node, tensor in zip(outputs, graph.outputs, strict=True)]
+        made = [self._make(node.values[0], _order(node, 0)) for node in inputs]
         for op in graph.ops:
             if not is_runtime_transpose(op):
                 self._write_op(op)
-        outputs = [
-            self._fetch(node.values[0], _order(node, 0), Origin()) if node.values[0] >= 0 else tensor
-            for node, tensor in zip(self._problem.outputs, graph.outputs, strict=True)
-        ]
-        return replace(graph, inputs=inputs, outputs=outputs, ops=self._ops)
+        for node, result in zip(outputs, results, strict=True):
+            if not result.is_constant:
+                self._deliver(self._fetch(node.values[0], _order(node, 0), Origin()), result)
+        return replace(graph, inputs=made, outputs=results, ops=self._ops)
 
-    def _name_interface(self, node: Node, tensor: Tensor) -> None:
-        """Settle that the interface's own tensors carry its names."""
-        if node.values[0] < 0:
-            return
-        straight = node.mode[0] == identity(tensor.rank)
+    def _claim(self, node: Node, tensor: Tensor) -> Tensor:
+        """The tensor of a graph input or output as it will be, claimed for that form of its value."""
+        if tensor.is_constant:
+            return tensor
+        if id(tensor) not in self._claimed:
+            straight = node.mode[0] == identity(tensor.rank)
+            self._claimed[id(tensor)] = tensor if straight else stored(tensor, node.mode[0])
         wanted = form(_order(node, 0), self._problem.values[node.values[0]].tensor.shape)
         table = self._tensor_for.setdefault(node.values[0], {})
-        table.setdefault(wanted, tensor if straight else stored(tensor, node.mode[0]))
+        table.setdefault(wanted, self._claimed[id(tensor)])
+        return self._claimed[id(tensor)]
+
+    def _deliver(self, found: Tensor, result: Tensor) -> None:
+        """Copy `found` to a graph output that is not the first to show that form of the value."""
+        if found is not result and id(result) not in self._delivered:
+            self._ops.append(reshape_op(found, result, Origin()))
+        self._delivered.add(id(result))
 
     def _table(self, index: int) -> dict[Form, Tensor]:
         """The tensor for each form that a value is wanted in; names are kept where they can be."""
