@@ -17,6 +17,10 @@ import numpy as np
 CHILD_SECONDS = 300
 """How long a foreign artifact may run in a child process before it is given up."""
 
+XNNPACK_BYTES = 64 << 20
+"""XNNPACK packs a copy of the weights and holds a workspace of about an eighth of all activations; where
+that is more than this, an artifact runs on LiteRT's built-in kernels, which take neither."""
+
 Feed = Callable[[np.dtype[Any]], np.ndarray]
 """An input of an artifact, made for the dtype that the artifact stores."""
 
@@ -92,12 +96,9 @@ def run_tflite(
     """Outputs in the artifact's order; `inputs` in its order too. For artifacts that convkit wrote:
     a malformed file can crash the interpreter, so a foreign one belongs into `run_tflite_apart`.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    source = {"model_content": artifact} if isinstance(artifact, bytes) else {"model_path": str(artifact)}
     with _captured_stderr() as log:
         try:
-            interpreter = Interpreter(**source, num_threads=threads)
+            interpreter = _interpreter(artifact, threads)
             interpreter.allocate_tensors()
             for detail, given in zip(interpreter.get_input_details(), inputs, strict=True):
                 array = given(np.dtype(detail["dtype"])) if callable(given) else given
@@ -107,6 +108,26 @@ def run_tflite(
         except (RuntimeError, ValueError) as failed:
             said = [line for line in log().splitlines() if not line.startswith("INFO")]
             raise RunError("\n".join(dict.fromkeys([*said, str(failed)]))) from failed
+
+
+def _interpreter(artifact: Path | bytes, threads: int) -> Any:
+    """An interpreter that has no memory yet, with XNNPACK unless that would take too much of it."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    source = {"model_content": artifact} if isinstance(artifact, bytes) else {"model_path": str(artifact)}
+    plain = Interpreter(
+        **source,
+        num_threads=threads,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    weights = len(artifact) if isinstance(artifact, bytes) else artifact.stat().st_size
+    tensors = sum(
+        int(np.prod(detail["shape"])) * np.dtype(detail["dtype"]).itemsize
+        for detail in plain.get_tensor_details()
+    )
+    if weights + (tensors - weights) / 8 > XNNPACK_BYTES:
+        return plain
+    return Interpreter(**source, num_threads=threads)
 
 
 def run_tflite_apart(artifact: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
