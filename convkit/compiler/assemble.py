@@ -29,8 +29,9 @@ from convkit.report import (
     RewriteEntry,
     TargetIdentity,
 )
-from convkit.rewrite import Rewrite, RewriteStats
+from convkit.rewrite import Rewrite, RewriteStats, is_registered
 from convkit.targets import GraphVerdict, OpVerdict, Target
+from convkit.targets import Reason as Found
 
 
 def identify_model(source: Any, model: ir.Model, opset: int | None) -> ModelIdentity:
@@ -94,10 +95,7 @@ def _op_entry(op: Op, found: OpVerdict) -> OpEntry:
         index=found.index,
         op=op.code,
         verdict=report.OpVerdict(found.status.value),
-        reasons=tuple(
-            Reason(r.rule, r.message, r.severity.name.lower(), r.sources, r.fixes, r.undecided)
-            for r in found.reasons
-        ),
+        reasons=tuple(_reason(reason) for reason in found.reasons),
         origin=_origin_entry(op.origin),
         name=op.outputs[0].name if op.outputs else "",
         version=op.version,
@@ -105,6 +103,13 @@ def _op_entry(op: Op, found: OpVerdict) -> OpEntry:
         bytes=bytes_moved(op),
         partition=found.partition,
     )
+
+
+def _reason(found: Found) -> Reason:
+    """What a rule says; of the cures that it names those that exist."""
+    cures = tuple(fix for fix in found.fixes if is_registered(fix))
+    severity = found.severity.name.lower()
+    return Reason(found.rule, found.message, severity, found.sources, cures, found.undecided)
 
 
 def _origin_entry(origin: Origin) -> OriginEntry:

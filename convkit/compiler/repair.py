@@ -12,7 +12,7 @@ from convkit.dialects.tflite.cost import bytes_moved, macs
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import LayoutStats
 from convkit.ir.origin import origin_of
-from convkit.rewrite import Exactness, Rewrite, apply_rewrites, get_rewrite
+from convkit.rewrite import Exactness, Rewrite, apply_rewrites, get_rewrite, is_registered
 from convkit.targets import GraphVerdict, Status
 
 Cost = tuple[int, int, int, int]
@@ -78,8 +78,9 @@ def repair(
 
 
 def _named_cures(verdict: GraphVerdict) -> list[str]:
-    """Cures by how many refused operators name them, most first."""
-    counts = Counter(fix for op in verdict.ops if op.status is not Status.ACCELERATED for fix in op.fixes)
+    """Cures by how many refused operators name them, most first; a rule may name one yet to be written."""
+    refused = (op for op in verdict.ops if op.status is not Status.ACCELERATED)
+    counts = Counter(fix for op in refused for fix in op.fixes if is_registered(fix))
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 

@@ -3,7 +3,7 @@
 from convkit.rewrite.base import Exactness, Facts, NoMatch, Rewrite
 from convkit.rewrite.engine import Application, RewriteStats, apply_rewrites, remove_if_dead
 from convkit.rewrite.pattern import Match, Pattern
-from convkit.rewrite.registry import all_rewrites, get_rewrite, load_package, register
+from convkit.rewrite.registry import all_rewrites, get_rewrite, is_registered, load_package, register
 from convkit.rewrite.rewriter import Names, Rewriter
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "all_rewrites",
     "apply_rewrites",
     "get_rewrite",
+    "is_registered",
     "load_package",
     "register",
     "remove_if_dead",

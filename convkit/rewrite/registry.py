@@ -33,6 +33,11 @@ def load_package(name: str) -> None:
         importlib.import_module(module.name)
 
 
+def is_registered(name: str) -> bool:
+    """Whether a rewrite of this name or id is known."""
+    return name in _BY_NAME or name in _BY_ID
+
+
 def get_rewrite(name: str) -> Rewrite:
     """The rewrite of this name or id; ConvkitError "unknown-rewrite" suggests the nearest."""
     found = _BY_NAME.get(name) or _BY_ID.get(name)

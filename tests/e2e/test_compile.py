@@ -140,31 +140,30 @@ def test_check_passes_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def _sorting(path: Path) -> Path:
-    """A network with an operator that the GPU delegate has not: TopK."""
+def _reversing(path: Path) -> Path:
+    """A network with an operator that the GPU delegate has not: ReverseSequence."""
+    lengths = numpy_helper.from_array(np.int64([5, 2]), "lengths")
+    reverse = helper.make_node("ReverseSequence", ["r", "lengths"], ["y"], "back", batch_axis=0, time_axis=1)
     graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("TopK", ["r", "k"], ["y", "i"], "top")],
-        "sorting",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16])],
-        [
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3]),
-            helper.make_tensor_value_info("i", TensorProto.INT64, [1, 3]),
-        ],
-        [numpy_helper.from_array(np.int64([3]), "k")],
+        [helper.make_node("Relu", ["x"], ["r"]), reverse],
+        "reversing",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 5])],
+        [lengths],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
 
 
 def test_check_finds_a_fallback(tmp_path: Path) -> None:
-    path = _sorting(tmp_path / "sort.onnx")
+    path = _reversing(tmp_path / "reverse.onnx")
     assert _run("check", path, "-t", "mali-gpu", "-q").exit_code == 1
     assert _run("check", path, "-t", "mali-gpu", "-q", "--fail-on", "never").exit_code == 0
     result = _run("check", path, "-t", "mali-gpu", "--json")
-    (refused,) = [op for op in json.loads(result.stdout)["ops"] if op["op"] == "TOPK_V2"]
+    (refused,) = [op for op in json.loads(result.stdout)["ops"] if op["op"] == "REVERSE_SEQUENCE"]
     assert refused["verdict"] == "fallback"
     assert refused["reasons"]
-    assert refused["origin"]["nodes"] == ["top"]
+    assert refused["origin"]["nodes"] == ["back"]
 
 
 def test_public_api(model: Path, tmp_path: Path) -> None:
