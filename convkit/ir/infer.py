@@ -14,7 +14,7 @@ from convkit.diagnostics import Location, error
 from convkit.ir.facts import constant, is_constant
 
 NORMAL_OPSET = 24
-"""The one opset of the normal form: the newest that the installed onnxruntime runs (see docs/rationale)."""
+"""The one opset of the normal form: the newest that the installed onnxruntime runs (docs/rationale)."""
 
 # A constant input of at most this many elements can be a shape, axes or scales; larger ones are data.
 _SMALL = 1024
