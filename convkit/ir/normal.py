@@ -16,7 +16,7 @@ from convkit.diagnostics import error
 from convkit.ir import unroll
 from convkit.ir.canonical import CANONICAL, EARLY
 from convkit.ir.emit import Results
-from convkit.ir.facts import is_constant, make_attr
+from convkit.ir.facts import dtype_of, is_constant, make_attr
 from convkit.ir.fold import fold_node
 from convkit.ir.infer import NORMAL_OPSET, infer_node, schema_of
 from convkit.ir.opset import upgrade_node
@@ -210,7 +210,10 @@ def _settle_outputs(graph: ir.Graph, names: Sequence[str | None]) -> None:
             node = ir.Node("", "Identity", [value], name=f"output_{i}")
             graph.append(node)
             set_origin(node, Origin(nodes=(name,) if name else ()))
-            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+            node.outputs[0].type = ir.TensorType(
+                dtype_of(value)
+            )  # a type of its own: setting a dtype changes it
+            node.outputs[0].shape = value.shape
             graph.outputs[i] = value = node.outputs[0]
         seen.add(id(value))
         value.name = name
