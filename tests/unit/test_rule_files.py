@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from convkit.diagnostics import ConvkitError
+from convkit.rewrite.registry import all_rewrites, load_package
 from convkit.targets import available_targets, load_rule_file, load_target
 from convkit.targets.vocabulary import PREDICATES
 
@@ -310,3 +311,10 @@ def test_every_shipped_rule_file_loads() -> None:
 
 def test_every_word_of_the_vocabulary_is_documented() -> None:
     assert [word.name for word in PREDICATES.values() if not word.doc.endswith((".", ")"))] == []
+
+
+def test_every_cure_of_a_shipped_rule_is_a_rewrite() -> None:
+    load_package("convkit.passes")
+    known = {rewrite.name for rewrite in all_rewrites()}
+    for name in available_targets():
+        assert set(load_target(name, known_fixes=known).fixes) <= known
