@@ -156,14 +156,14 @@ def test_the_largest_partition_is_delegated_the_first_of_equals() -> None:
 
 
 def test_the_verdict_costs_time_linear_in_operators() -> None:
-    from time import perf_counter
+    from time import process_time
 
     def cost(count: int) -> float:
         graph = _chain(*["RELU", "TANH"] * (count // 2))
         target = load_target("litert-gpu")
-        start = perf_counter()
+        start = process_time()
         assert judge(graph, target).summary == "accelerated"
-        return perf_counter() - start
+        return process_time() - start
 
     cost(500)
     small, large = min(cost(500) for _ in range(3)), min(cost(5000) for _ in range(3))
