@@ -9,8 +9,8 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 from convkit.ir.normal import normalize
 
@@ -36,12 +36,16 @@ class TransformerBlock(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Shifted windows: roll, partition into windows, attention with a bias per offset and a mask, and back."""
+    """Shifted windows: roll, partition, attention with a bias per offset and a mask, and back."""
 
     def __init__(self, width: int = 8, heads: int = 2, window: int = 4, size: int = 8) -> None:
         super().__init__()
         self.heads, self.window, self.size = heads, window, size
-        self.norm, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm, self.qkv, self.out = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+        )
         area = window * window
         self.table = nn.Parameter(torch.randn((2 * window - 1) ** 2, heads))
         self.register_buffer("offsets", torch.randint(0, (2 * window - 1) ** 2, (area, area)))
@@ -82,7 +86,9 @@ class ChannelShuffle(nn.Module):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         half = width // 2
-        self.branch = nn.Sequential(nn.Conv2d(half, half, 1), nn.ReLU(), nn.Conv2d(half, half, 3, 1, 1, groups=half))
+        self.branch = nn.Sequential(
+            nn.Conv2d(half, half, 1), nn.ReLU(), nn.Conv2d(half, half, 3, 1, 1, groups=half)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for _ in range(2):
@@ -101,7 +107,7 @@ class PixelShuffle(nn.Module):
         self.conv = nn.Conv2d(12, 48, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.pixel_shuffle(torch.tanh(self.conv(F.pixel_unshuffle(x, 2))), 4)
+        return functional.pixel_shuffle(torch.tanh(self.conv(functional.pixel_unshuffle(x, 2))), 4)
 
 
 class InvertedResidual(nn.Module):
@@ -117,7 +123,7 @@ class InvertedResidual(nn.Module):
         self.project = nn.Conv2d(16, width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.hardswish(self.depth(self.expand(x)))
+        y = functional.hardswish(self.depth(self.expand(x)))
         return x + self.project(y * self.squeeze(y))
 
 

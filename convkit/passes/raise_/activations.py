@@ -262,29 +262,6 @@ class RaiseClip(Rewrite):
 
 
 @register
-class RaiseRelu(Rewrite):
-    """Not below zero."""
-
-    id = "CK-RAISE-008"
-    name = "raise-relu"
-    law = "Max(x, 0) = Relu(x)"
-    exactness = Exactness.BITEXACT
-
-    def pattern(self, op: Any, x: Any) -> Pattern:
-        return op.any_of(op.Max(x, 0.0), op.Clip(x, 0.0))  # type: ignore[no-any-return]
-
-    def check(self, match: Match) -> Facts | NoMatch:
-        if shape_of(match["x"]) != shape_of(match.root.outputs[0]):
-            return NoMatch("the zero broadcasts its operand", match.root)
-        if not dtype_of(match["x"]).is_floating_point():
-            return NoMatch("only floating point", match.root)
-        return {}
-
-    def rewrite(self, rw: Rewriter, match: Match) -> ir.Value:
-        return rw.op("Relu", match["x"])
-
-
-@register
 class RaiseSoftplus(Rewrite):
     """log(1 + exp(x)), which overflows as it is spelled and does not as an operator."""
 
