@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from convkit.passes.pipeline import PassManager, default_pipeline
@@ -12,23 +10,21 @@ from tests.unit.spelled import highest_rank, operators
 
 torch = pytest.importorskip("torch")
 
-EXPECTED: dict[str, Counter[str]] = {}
+# The operators left after the passes that every target gets.
+EXPECTED = {
+    "transformer": 23,
+    "window-attention": 28,
+    "patch-merging": 5,
+    "channel-shuffle": 12,
+    "pixel-shuffle": 4,
+    "inverted-residual": 12,
+    "pooling-mixer": 10,
+    "unfold": 32,
+    "convnext": 10,
+}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "transformer",
-        "window-attention",
-        "patch-merging",
-        "channel-shuffle",
-        "pixel-shuffle",
-        "inverted-residual",
-        "pooling-mixer",
-        "unfold",
-        "convnext",
-    ],
-)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_rank_four_and_the_same_numbers(name: str) -> None:
     from tests.models import exported
 
@@ -38,4 +34,4 @@ def test_rank_four_and_the_same_numbers(name: str) -> None:
     PassManager(default_pipeline()).run(model)
     assert_close(before, run(model, feeds), 1e-5)
     assert highest_rank(model) <= 4
-    print(name, dict(operators(model)), len(model.graph))
+    assert len(model.graph) <= EXPECTED[name], operators(model)

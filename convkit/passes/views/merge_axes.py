@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from convkit.ir.facts import attr, ints, rank_of, shape_of
 from convkit.passes.views.block_steps import MAX_RANK
-from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
+from convkit.passes.walking import WalkingRewrite
+from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewriter, register
 
 _UNARY = (
     "Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
@@ -77,7 +78,7 @@ _FRAMES: dict[str, Callable[[ir.Node], Frame]] = {
 
 
 @register
-class CutRank(Rewrite):
+class CutRank(WalkingRewrite):
     """An operator of a rank above 4 becomes Reshape, the operator in rank 4 or less, Reshape.
 
     Axes of size 1 vanish and neighbours merge where the operator treats them alike: both batch axes of a
@@ -89,19 +90,13 @@ class CutRank(Rewrite):
     name = "cut-rank"
     law = "op(x[..., a, b, ...]) = op(x[..., a*b, ...])"
     exactness = Exactness.BITEXACT
+    any_operands = True
 
     def pattern(self, op: Any) -> Pattern:
         return op.any_of(*(getattr(op, kind)() for kind in sorted(_FRAMES)))  # type: ignore[no-any-return]
 
-    def find(self, node: ir.Node) -> tuple[Match, Facts] | NoMatch:
-        match = Match(node, {}, {}, (node,))
-        facts = self.check(match)
-        return facts if isinstance(facts, NoMatch) else (match, facts)
-
     def check(self, match: Match) -> Facts | NoMatch:
         node = match.root
-        if node.op_type not in _FRAMES or node.domain != "" or any(v.shape is None for v in node.outputs):
-            return NoMatch("its axes are not known to merge", node)
         data = [v for v in (*node.inputs, *node.outputs) if v is not None and v.shape is not None]
         if max((rank_of(v) for v in data), default=0) <= MAX_RANK:
             return NoMatch("the rank is low enough", node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
@@ -13,7 +13,7 @@ from convkit.passes.views.chain import Chain, chain_from, chain_to, suffixes, vi
 from convkit.passes.views.index_map import Digit, View, make_view, relative, split_digits, stack
 from convkit.passes.views.plan import Plan, emit_plan, plan_view
 from convkit.passes.walking import WalkingRewrite
-from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
+from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewriter, register
 
 
 @register
@@ -68,24 +68,17 @@ def _goes_on(reader: ir.Node, chain: Chain) -> bool:
 
 
 @register
-class ConcatOfViews(Rewrite):
+class ConcatOfViews(WalkingRewrite):
     """A Concat of views of one value that count up evenly is one view: patch merging, space to depth."""
 
     id = "CK-VIEW-020"
     name = "concat-of-views"
     law = "Concat(view_0(x), view_1(x), ...) = view(x)"
     exactness = Exactness.BITEXACT
+    any_operands = True
 
     def pattern(self, op: Any) -> Pattern:
         return op.Concat()  # type: ignore[no-any-return]
-
-    def find(self, node: ir.Node) -> tuple[Match, Facts] | NoMatch:
-        # A Concat has any number of operands, which a pattern cannot say.
-        match = Match(node, {}, {}, (node,))
-        facts = self.check(match)
-        if isinstance(facts, NoMatch):
-            return facts
-        return replace(match, nodes=(node, *facts["walked"])), {k: facts[k] for k in ("source", "plan")}
 
     def check(self, match: Match) -> Facts | NoMatch:
         node = match.root

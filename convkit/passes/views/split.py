@@ -6,9 +6,13 @@ from typing import Any
 
 import onnx_ir as ir
 
-from convkit.ir.facts import attr, dtype_of, ints, is_op, shape_of
+from convkit.ir.facts import attr, dtype_of, ints, is_op, rank_of, shape_of
+from convkit.passes.views.block_steps import MAX_RANK
 from convkit.passes.views.chain import taken_ranges
+from convkit.passes.walking import WalkingRewrite
 from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
+
+_MOST_INDICES = 1 << 14
 
 
 @register
@@ -87,3 +91,42 @@ def _place_after(x: ir.Value, node: ir.Node) -> None:
         graph.insert_before(graph[0], node)
     else:
         graph.insert_after(producer, node)
+
+
+@register
+class RangesToGather(WalkingRewrite):
+    """Ranges of one value put together again along their axis are one Gather: a roll, a reordering."""
+
+    id = "CK-VIEW-021"
+    name = "ranges-to-gather"
+    law = "Concat(Slice(x, a), Slice(x, b)) = Gather(x, [a, b])"
+    exactness = Exactness.BITEXACT
+    any_operands = True
+
+    def pattern(self, op: Any) -> Pattern:
+        return op.Concat()  # type: ignore[no-any-return]
+
+    def check(self, match: Match) -> Facts | NoMatch:
+        node, indices, slices = match.root, [], []
+        x: ir.Value | None = None
+        for value in node.inputs:
+            producer = None if value is None else value.producer()
+            if value is None or producer is None or not is_op(producer, "Slice", "Split"):
+                return NoMatch("an operand is no range", node)
+            ranges = taken_ranges(producer, value)
+            if ranges is None or len(ranges) != 1 or ranges[0][0] != attr(node, "axis"):
+                return NoMatch("an operand is no range of the axis", producer)
+            if x is not None and producer.inputs[0] is not x:
+                return NoMatch("the operands are ranges of several values", node)
+            x = producer.inputs[0]
+            _, start, count, step = ranges[0]
+            indices += range(start, start + count * step, step)
+            slices.append(producer)
+        if x is None or len(indices) > _MOST_INDICES or rank_of(x) > MAX_RANK:
+            return NoMatch("there are too many places", node)
+        if any(use.node is not node for s in slices for v in s.outputs for use in v.uses()):
+            return NoMatch("a range has other readers", node)
+        return {"x": x, "indices": indices, "walked": slices}
+
+    def rewrite(self, rw: Rewriter, match: Match, *, x: ir.Value, indices: list[int]) -> ir.Value:
+        return rw.op("Gather", x, rw.ints(indices), axis=attr(match.root, "axis"))
