@@ -16,7 +16,7 @@ from convkit.ir.text import format_model
 from convkit.ir.verify import check as check_normal_form
 from convkit.passes.base import NORMAL_FORM, FunctionPass, Pass, RewritePass
 from convkit.passes.fold.cse import ShareEqualNodes
-from convkit.passes.numerics import TOLERANCE, difference, random_inputs, run_model
+from convkit.passes.numerics import difference, random_inputs, run_model, tolerance
 from convkit.rewrite import Exactness, Rewrite, RewriteStats, all_rewrites, get_rewrite, load_package
 
 
@@ -153,6 +153,7 @@ class PassManager:
         """Run every pass on `model`, in place."""
         inputs = random_inputs(model.graph) if self.verify else {}
         expected = run_model(model, inputs) if self.verify else []
+        limit = tolerance(model, inputs, expected) if self.verify else 0.0
         for step in self.passes:
             before = model.clone() if self.bisect else None
             stats = step.run(model)
@@ -165,10 +166,10 @@ class PassManager:
             found = run_model(model, inputs)
             if not step.exact:
                 expected = found
-            elif (worst := difference(expected, found)) > TOLERANCE:
+            elif (worst := difference(expected, found)) > limit:
                 blame = None
                 if before is not None and isinstance(step, RewritePass):
-                    blame = find_breaking(before, step, inputs, expected, len(stats.applications))
+                    blame = find_breaking(before, step, inputs, expected, limit)
                 raise _wrong_numbers(step, worst, blame)
         return self.stats
 
@@ -187,37 +188,32 @@ def _check_invariants(step: Pass, model: ir.Model) -> None:
 
 
 def find_breaking(
-    model: ir.Model, step: RewritePass, inputs: Any, expected: list[Any], count: int
-) -> tuple[int, RewriteStats]:
-    """The number (from 1) of the first application of `step` to `model` that breaks the numbers."""
-    good, bad = 0, count
-    stats = RewriteStats()
-    while True:
-        middle = bad if bad - good == 1 else (good + bad) // 2
+    model: ir.Model, step: RewritePass, inputs: Any, expected: list[Any], limit: float
+) -> RewriteStats:
+    """The applications of `step` to `model` up to and with the first that breaks the numbers, by bisection."""
+    good, stats = 0, replace(step, limit=None).run(model.clone())
+    bad = len(stats.applications)
+    while bad - good > 1:
+        middle = (good + bad) // 2
         trial = model.clone()
-        trial_step = RewritePass(name=step.name, rewrites=step.rewrites, limit=middle)
-        tried = trial_step.run(trial)
-        broken = difference(expected, run_model(trial, inputs)) > TOLERANCE
-        if middle == bad:
-            return bad, tried if broken else stats
-        if broken:
+        tried = replace(step, limit=middle).run(trial)
+        if difference(expected, run_model(trial, inputs)) > limit:
             bad, stats = middle, tried
         else:
             good = middle
+    return stats
 
 
-def _wrong_numbers(step: Pass, worst: float, blame: tuple[int, RewriteStats] | None) -> ConvkitError:
+def _wrong_numbers(step: Pass, worst: float, blame: RewriteStats | None) -> ConvkitError:
     notes: tuple[str, ...] = ()
     location = None
-    if blame is not None:
-        count, stats = blame
-        if stats.applications:
-            last = stats.applications[-1]
-            location = Location(node=", ".join(last.before))
-            notes = (
-                f"the first application that breaks them is number {count}: {last.rewrite.id} "
-                f"({last.rewrite.name}), {' '.join(last.before)} -> {' '.join(last.after) or 'nothing'}",
-            )
+    if blame is not None and blame.applications:
+        last = blame.applications[-1]
+        location = Location(node=", ".join(last.before))
+        notes = (
+            f"the first application that breaks them is number {len(blame.applications)}: {last.rewrite.id} "
+            f"({last.rewrite.name}), {' '.join(last.before)} -> {' '.join(last.after) or 'nothing'}",
+        )
     return error(
         "wrong-numbers",
         f"pass {step} changes the model's numbers by {worst:.2g} of the output's range",

@@ -167,6 +167,18 @@ def test_a_scale_passes_the_bias_of_a_matmul():
     check(net.model(y), [*AFTER, fuse.ScaleBeforeBias()], ["MatMul", "Add"])
 
 
+def test_affine_maps_in_a_row_are_one():
+    net = Net()
+    y = net.input(1, 4, 3, 3)
+    for _ in range(3):
+        y = net.Add(net.Mul(y, net.randn(4, 1, 1)), net.randn(4, 1, 1))
+    rewrites = [fuse.ScaleBeforeBias(), fuse.MergeAdds(), fuse.MergeMuls()]
+    check(net.model(y), rewrites, ["Mul", "Add"])
+    net = Net()
+    y = net.Add(net.Mul(net.input(1, 4, 3, 3), net.randn(1)), net.randn(1))
+    assert "grow" in refusal(net.model(net.Mul(y, net.randn(4, 1, 1))), fuse.ScaleBeforeBias())
+
+
 def test_half_precision_weights_stay_half():
     net = Net()
     import onnx_ir as ir

@@ -170,6 +170,16 @@ class _Chain(Rewrite):
         return {}
 
 
+def _product_in_range(first: ir.Value, second: ir.Value) -> bool:
+    """Whether the product of two constants neither overflows nor vanishes."""
+    a, b = constant(first), constant(second)
+    assert a is not None
+    assert b is not None
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        product = a * b
+    return bool(np.all(np.isfinite(product)) and not np.any((product == 0) & (a != 0) & (b != 0)))
+
+
 @register
 class MergeAdds(_Chain):
     """Two constants added one after the other are one."""
@@ -197,12 +207,7 @@ class MergeMuls(_Chain):
         return op.Mul(op.Mul(x, op.const(a)), op.const(b))
 
     def check(self, match: Match) -> Facts | NoMatch:
-        a, b = constant(match["a"]), constant(match["b"])
-        assert a is not None
-        assert b is not None
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            product = a * b
-        if not np.all(np.isfinite(product)) or np.any((product == 0) & (a != 0) & (b != 0)):
+        if not _product_in_range(match["a"], match["b"]):
             return NoMatch("the product of the constants leaves the float range", match.root)
         return super().check(match)
 
@@ -212,7 +217,7 @@ class MergeMuls(_Chain):
 
 @register
 class ScaleBeforeBias(Rewrite):
-    """A scale moves in front of the bias of a MatMul, where it goes into the weights."""
+    """A scale moves in front of a shift, to the product or the scale that absorbs it."""
 
     id = "CK-FUSE-008"
     name = "scale-before-bias"
@@ -220,17 +225,29 @@ class ScaleBeforeBias(Rewrite):
     exactness = Exactness.REASSOCIATED
 
     def pattern(self, op: Any, x: Any, w: Any, a: Any, b: Any) -> Any:
-        return op.Mul(op.Add(op.MatMul(x, op.const(w), name="linear"), op.const(a)), op.const(b))
+        before = op.any_of(op.MatMul(x, op.const(w), name="before"), op.Mul(x, op.const(w), name="before"))
+        return op.Mul(op.Add(before, op.const(a)), op.const(b))
 
     def check(self, match: Match) -> Facts | NoMatch:
-        view = linear(match.node("linear"))
-        if isinstance(view, NoMatch):
-            return view
-        scale = affine(match.root, view.axis)
-        return scale if isinstance(scale, NoMatch) else {}
+        before = match.node("before")
+        if before.op_type == "MatMul":
+            view = linear(before)
+            if isinstance(view, NoMatch):
+                return view
+            scale = affine(match.root, view.axis)
+            return scale if isinstance(scale, NoMatch) else {}
+        w, a, b = (shape_of(match[name]) for name in "wab")
+        if any(np.prod(np.broadcast_shapes(c, b)) > np.prod(c) for c in (w, a)):
+            return NoMatch("the constants would grow", match.root)
+        if not all(_product_in_range(match[name], match["b"]) for name in "wa"):
+            return NoMatch("the product of the constants leaves the float range", match.root)
+        return {}
 
     def rewrite(self, rw: Rewriter, match: Match) -> ir.Value:
-        scaled = rw.Mul(rw.MatMul(match["x"], match["w"]), match["b"])
+        if match.node("before").op_type == "MatMul":
+            scaled = rw.Mul(rw.MatMul(match["x"], match["w"]), match["b"])
+        else:
+            scaled = rw.Mul(match["x"], rw.Mul(match["w"], match["b"]))
         return rw.op("Add", scaled, rw.Mul(match["a"], match["b"]))
 
 
