@@ -190,7 +190,7 @@ def _check_invariants(step: Pass, model: ir.Model) -> None:
 def find_breaking(
     model: ir.Model, step: RewritePass, inputs: Any, expected: list[Any], limit: float
 ) -> RewriteStats:
-    """The applications of `step` to `model` up to and with the first that breaks the numbers, by bisection."""
+    """The applications of `step` up to and with the first that breaks the numbers, by bisection."""
     good, stats = 0, replace(step, limit=None).run(model.clone())
     bad = len(stats.applications)
     while bad - good > 1:
