@@ -48,9 +48,13 @@ def identify_model(source: Any, model: ir.Model, opset: int | None) -> ModelIden
     return ModelIdentity(str(path or ""), digest.hexdigest(), "onnx", opset, producer)
 
 
+_ACCELERATORS = {"litert-gpu": "the GPU", "xnnpack": "XNNPACK"}
+
+
 def identify_target(target: Target) -> TargetIdentity:
-    """Identity of the target as the report shows it."""
-    return TargetIdentity(target.name, target.title, str(target.confidence))
+    """Identity of the target as the report shows it; what it accelerates with is known by its oracle."""
+    accelerator = _ACCELERATORS.get(target.oracle or "", TargetIdentity.accelerator)
+    return TargetIdentity(target.name, target.title, target.confidence, accelerator)
 
 
 def interface(
