@@ -199,7 +199,7 @@ def forward_sinking_bytes(graph: Graph) -> int:
         for slot, value in enumerate(node.values):
             if value in order_of:
                 local = compose(tuple(np.argsort(node.namings[slot]).tolist()), order_of[value])
-                mode = None if local == identity(len(local)) else node.axes.follow(slot, local)
+                mode = None if local == identity(len(local)) else node.axes.follow(slot, local, node.mode)
                 if mode is not None:
                     node.mode = mode
                 break
@@ -217,7 +217,7 @@ def every_mode(node: Node) -> list[Mode]:
     found = {node.mode: None}
     for slot, naming in enumerate(node.namings):
         for perm in itertools.permutations(range(len(naming))):
-            if (mode := node.axes.follow(slot, perm)) is not None:
+            if (mode := node.axes.follow(slot, perm, node.mode)) is not None:
                 found[mode] = None
     return list(found)
 
@@ -255,7 +255,7 @@ def check_same(graph: Graph, result: Graph, seed: int, exact: bool, stats: Layou
             np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5 * max(1.0, np.abs(want).max()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 14))
 def test_data_movement_is_bit_equal(seed: int, steps: int) -> None:
     graph = RandomGraph(seed, MOVEMENT).grow(steps)
@@ -264,7 +264,7 @@ def test_data_movement_is_bit_equal(seed: int, steps: int) -> None:
     assert stats.bytes_after <= min(stats.bytes_before, forward_sinking_bytes(graph))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 20), kinds=st.sampled_from([ARITHMETIC, STRUCTURAL])
 )
@@ -277,7 +277,7 @@ def test_arithmetic_is_equal(seed: int, steps: int, kinds: tuple[str, ...]) -> N
     assert stats.bytes_after <= min(stats.bytes_before, forward_sinking_bytes(graph))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(2, 6))
 def test_tiny_graphs_move_the_least_bytes_there_are(seed: int, steps: int) -> None:
     graph = RandomGraph(seed, ("conv", "unary", "slice", "pad", "residual", "reduce", "softmax")).grow(steps)
@@ -286,7 +286,7 @@ def test_tiny_graphs_move_the_least_bytes_there_are(seed: int, steps: int) -> No
         assert assign_layout(graph)[1].bytes_after == least
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 20))
 def test_convolutions_sums_and_concats_keep_only_the_interface_transposes(seed: int, steps: int) -> None:
     g = NaiveGraph(seed)

@@ -38,7 +38,7 @@ class InterfaceAxes:
     choices: tuple[Perm, ...]
     slots: tuple[int, ...] = (0,)
 
-    def follow(self, slot: int, perm: Perm) -> Mode | None:
+    def follow(self, slot: int, perm: Perm, now: Mode) -> Mode | None:
         """See `Axes`."""
         return (perm,) if perm in self.choices else None
 
@@ -143,7 +143,32 @@ class LayoutProblem:
         return node
 
     def solve(self) -> None:
-        """Move to cheaper modes until nothing that is proposed is cheaper."""
+        """Move to cheaper modes until nothing that is proposed is cheaper; never worse than sinking."""
+        self._improve()
+        found = [node.mode for node in self.nodes]
+        cost = self.total_cost()
+        if cost:
+            self._sink()
+            if self.total_cost() < cost:
+                self._settled.clear()
+                self._improve()
+            else:
+                for node, mode in zip(self.nodes, found, strict=True):
+                    node.mode = mode
+
+    def _sink(self) -> None:
+        """Have every operator take its first input as it comes, as far as it can."""
+        order_of: dict[int, Perm] = {}
+        for node in self.nodes:
+            node.mode = tuple(identity(len(naming)) for naming in node.namings)
+            first = next((slot for slot, value in enumerate(node.values) if value in order_of), None)
+            if first is not None:
+                local = compose(inverse(node.namings[first]), order_of[node.values[first]])
+                node.mode = node.axes.follow(first, local, node.mode) or node.mode
+            for slot, value in enumerate(node.values):
+                order_of.setdefault(value, compose(node.namings[slot], node.mode[slot]))
+
+    def _improve(self) -> None:
         for _ in range(_ROUNDS):
             visits: dict[int, set[Perm]] = {}
             improved = False
@@ -156,6 +181,10 @@ class LayoutProblem:
                         improved |= self._move(Region(self, index, order, visits))
             if not improved:
                 return
+
+    def total_cost(self) -> int:
+        """What all values cost with the modes as they are."""
+        return sum(self.cost(index) for index in range(len(self.values)))
 
     def _move(self, region: Region) -> bool:
         """Take that part of a region's proposal that lowers the cost most, if any does."""
@@ -218,7 +247,7 @@ class Region:
         local = compose(inverse(node.namings[slot]), order)
         if local == node.mode[slot]:
             return
-        mode = node.axes.follow(slot, local)
+        mode = node.axes.follow(slot, local, node.mode)
         if mode is None or mode == node.mode:
             return
         self.proposed[node] = mode

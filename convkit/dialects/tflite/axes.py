@@ -21,6 +21,7 @@ from convkit.dialects.tflite.storage import (
     carried,
     flattened_axes,
     identity,
+    lead,
     settle,
     wide_axes,
 )
@@ -78,8 +79,11 @@ class Axes(Protocol):
         """The slots."""
         ...
 
-    def follow(self, slot: int, perm: Perm) -> Mode | None:
-        """The mode in which slot number `slot` of `slots` is stored by `perm`, or None."""
+    def follow(self, slot: int, perm: Perm, now: Mode) -> Mode | None:
+        """The mode in which slot number `slot` of `slots` is stored by `perm`, or None.
+
+        `now` is the mode it leaves: what `perm` does not decide stays as it is.
+        """
         ...
 
 
@@ -102,13 +106,15 @@ class LabelledAxes:
         """The index in `slots` of one that has all labels."""
         return max(range(len(self.labels)), key=lambda k: len(self.labels[k]))
 
-    def follow(self, slot: int, perm: Perm) -> Mode | None:
+    def follow(self, slot: int, perm: Perm, now: Mode) -> Mode | None:
         """See `Axes`."""
         labels, shape = self.labels[slot], self.shapes[slot]
-        for choice in (perm, settle(wide_axes(perm, shape), shape)):
-            order = list(range(len(self.labels[self.widest])))
-            for label, axis in zip(labels, choice, strict=True):
-                order[label] = labels[axis]
+        wide = wide_axes(perm, shape)
+        for choice in (perm, settle(wide, shape), lead(wide, shape)):
+            order = list(now[self.widest])
+            places = [place for place, label in enumerate(order) if label in labels]
+            for place, axis in zip(places, choice, strict=True):
+                order[place] = labels[axis]
             if order and order[0] != 0 and order[0] in self.guarded:
                 continue
             if all(order[-k] == len(order) - k for k in range(1, self.pinned + 1)):
@@ -124,7 +130,7 @@ class ReshapeAxes:
     target: Shape
     slots: tuple[int, ...] = (0, 2)
 
-    def follow(self, slot: int, perm: Perm) -> Mode | None:
+    def follow(self, slot: int, perm: Perm, now: Mode) -> Mode | None:
         """See `Axes`."""
         here, there = (self.source, self.target) if slot == 0 else (self.target, self.source)
         other = carried(perm, here, there)
@@ -144,9 +150,9 @@ class FlattenAxes:
         """See `Axes`."""
         return self.plain.slots
 
-    def follow(self, slot: int, perm: Perm) -> Mode | None:
+    def follow(self, slot: int, perm: Perm, now: Mode) -> Mode | None:
         """See `Axes`."""
-        mode = self.plain.follow(slot, perm)
+        mode = self.plain.follow(slot, perm, now)
         if mode is None and slot == 0 and self.elements(perm) is not None:
             return perm, identity(len(self.plain.target))
         return mode
@@ -174,7 +180,7 @@ class MatrixAxes:
     slots: tuple[int, ...]
     shape: Shape
 
-    def follow(self, slot: int, perm: Perm) -> Mode | None:
+    def follow(self, slot: int, perm: Perm, now: Mode) -> Mode | None:
         """See `Axes`."""
         straight = identity(len(self.shape))
         for order in (straight, exchanged(len(self.shape))):
@@ -189,7 +195,7 @@ class FixedAxes:
 
     slots: tuple[int, ...]
 
-    def follow(self, slot: int, perm: Perm) -> Mode | None:
+    def follow(self, slot: int, perm: Perm, now: Mode) -> Mode | None:
         """See `Axes`."""
         return None
 

@@ -160,11 +160,9 @@ class _Writer:
             self._ops.append(reshape_op(inputs[0], made[0], op.origin))
         else:
             self._ops.append(replace(op, inputs=inputs, outputs=made, options=options))
-        if (
-            isinstance(flatten := nodes[0].axes, FlattenAxes)
-            and flatten.plain.follow(0, nodes[0].mode[0]) is None
-        ):
-            elements = flatten.elements(nodes[0].mode[0])
+        axes, mode = nodes[0].axes, nodes[0].mode
+        if isinstance(axes, FlattenAxes) and axes.plain.follow(0, mode[0], mode) is None:
+            elements = axes.elements(mode[0])
             assert elements is not None
             self._elements[id(made[0])] = elements
 

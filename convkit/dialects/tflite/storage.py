@@ -64,6 +64,11 @@ def settle(wide: Perm, shape: Shape) -> Perm:
     return tuple(axis if size == 1 else next(axes) for axis, size in enumerate(shape))
 
 
+def lead(wide: Perm, shape: Shape) -> Perm:
+    """The order with `wide` as its wide axes in which the axes of size 1 come first."""
+    return (*(axis for axis, size in enumerate(shape) if size == 1), *wide)
+
+
 @cache
 def carried(perm: Perm, source: Shape, target: Shape) -> Perm | None:
     """The order of the result when a value stored by `perm` is reshaped from `source` to `target`.
