@@ -114,7 +114,7 @@ def linear(node: ir.Node) -> Linear | NoMatch:
         wide = (wide if attr(node, "transB", 0) else wide.T)[None] * attr(node, "alpha", 1.0)
     channels = wide.shape[0] * wide.shape[1]
     if bias is not None:
-        if bias.size not in (1, channels) or bias.shape[-1:] not in ((), (1,), (channels,)):
+        if bias.size != 1 and (bias.size != channels or bias.shape[-1] != channels):
             return NoMatch("the bias is not one number a channel", node)
         bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), (channels,)) * attr(node, "beta", 1.0)
     axis = 1 if node.op_type in ("Conv", "ConvTranspose") else rank_of(node.outputs[0]) - 1

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from convkit.passes.approximate.convtranspose import ConvTransposeToResize
 from convkit.passes.legalize.convtranspose import ConvTransposeToSubpixel, plan
-from tests.unit.rewriting import Net, check, ops, refusal
+from convkit.rewrite import apply_rewrites
+from tests.unit.rewriting import Net, check, ops, refusal, run
 
 REWRITE = ConvTransposeToSubpixel()
 
@@ -131,3 +133,25 @@ def test_weights_stay_in_their_type():
         np.dtype(np.float32),
         np.dtype(np.int64),
     }
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pad", "extra"), [(2, 2, 0, 0), (4, 2, 1, 0), (3, 2, 1, 1), (8, 4, 2, 0)]
+)
+def test_the_resize_keeps_constant_images(kernel, stride, pad, extra):
+    """Averaged over the phases, away from the border: where the fine-tuning starts."""
+    before = square(8, kernel, stride, pad, extra, channels=3)
+    after = square(8, kernel, stride, pad, extra, channels=3)
+    apply_rewrites(after.graph, [ConvTransposeToResize()])
+    assert ops(after) == ["Resize", "Conv"]
+    assert ConvTransposeToResize.exactness.name == "RETRAIN"
+    x = {"x0": np.ones((2, 3, 8, 8), np.float32) * np.float32([1, -2, 3]).reshape(1, 3, 1, 1)}
+    inner = (slice(None), slice(None), slice(2 * stride, -2 * stride), slice(2 * stride, -2 * stride))
+    (old,), (new,) = run(before, x), run(after, x)
+    mean = old[inner].mean(axis=(2, 3), keepdims=True)
+    np.testing.assert_allclose(new[inner], np.broadcast_to(mean, new[inner].shape), rtol=1e-4, atol=1e-4)
+
+
+def test_a_crop_has_no_resize():
+    assert "not the input enlarged" in refusal(square(6, 3, 2, 1), ConvTransposeToResize())
+    assert "nothing is enlarged" in refusal(square(6, 3, 1, 1), ConvTransposeToResize())

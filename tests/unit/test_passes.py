@@ -248,6 +248,20 @@ def test_equal_nodes_are_shared():
     assert len(model.graph.initializers) == 1
 
 
+def test_nodes_that_differ_in_a_tensor_attribute_are_not_shared():
+    net = Net()
+    shape = net.input(1, dtype=ir.DataType.INT64)
+    filled = []
+    for value in (1.0, 2.0):
+        node = ir.node("ConstantOfShape", [shape], {"value": ir.tensor(np.float32([value]))})
+        node.outputs[0].name = f"filled{value}"
+        net.nodes.append(node)
+        filled.append(node.outputs[0])
+    model = net.model(*(net.Identity(v) if v.shape else v for v in filled))
+    ShareEqualNodes(name="cse").run(model)
+    assert len(ops(model)) == 2
+
+
 def test_random_nodes_are_never_shared():
     net = Net()
     model = net.model(net.Add(net.RandomNormal(shape=[2]), net.RandomNormal(shape=[2])))

@@ -48,6 +48,9 @@ def _key(node: ir.Node) -> Hashable:
 
 def _value(node: ir.Node, name: str) -> str:
     found = attr(node, name)
+    if isinstance(found, ir.TensorProtocol):
+        array = found.numpy()
+        return f"{array.dtype} {array.shape} {array.tobytes().hex()}"
     return f"{type(found).__name__}:{found!r}"
 
 

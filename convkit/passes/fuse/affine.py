@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.ir.facts import attr, constant, is_op, rank_of, shape_of
+from convkit.ir.facts import attr, constant, dtype_of, is_op, rank_of, shape_of
 from convkit.passes.linear import Linear, affine, channel_shape, linear, linear_pattern
 from convkit.rewrite import Exactness, Facts, NoMatch, Rewrite, Rewriter, register
 from convkit.rewrite.pattern import Match
@@ -144,11 +144,16 @@ class BatchNormToMulAdd(Rewrite):
 
     def check(self, match: Match) -> Facts | NoMatch:
         view = affine(match.root, 1)
-        return view if isinstance(view, NoMatch) else {"scale": view.scale, "shift": view.shift}
+        if isinstance(view, NoMatch):
+            return view
+        limit = np.finfo(dtype_of(match["x"]).numpy()).max
+        if not all(c is not None and np.all(np.abs(c) <= limit) for c in (view.scale, view.shift)):
+            return NoMatch("the factors would not be finite", match.root)
+        return {"scale": view.scale, "shift": view.shift}
 
     def rewrite(self, rw: Rewriter, match: Match, *, scale: np.ndarray, shift: np.ndarray) -> ir.Value:
         x = match["x"]
-        dtype, rank = x.dtype.numpy(), rank_of(x)  # type: ignore[union-attr]
+        dtype, rank = dtype_of(x).numpy(), rank_of(x)
         result = x
         if np.any(scale != 1):
             result = rw.Mul(x, rw.const(channel_shape(scale, rank, 1).astype(dtype), "scale"))
