@@ -241,9 +241,9 @@ def touches(op: Op, *types: str) -> bool:
 
 
 @predicate()
-def reads(op: Op, *types: str) -> bool:
-    """Whether any input, constant or not, has one of these types."""
-    return any(type_name(t.dtype) in types for t in _present(op))
+def stores(op: Op, *types: str) -> bool:
+    """Whether a constant input has one of these types."""
+    return any(t.is_constant and type_name(t.dtype) in types for t in _present(op))
 
 
 @predicate()
@@ -356,7 +356,7 @@ def short_parameters(op: Op) -> bool | None:
 
 
 # --- how ML Drift reads shapes -------------------------------------------------------------------
-# Values of rank r are read as BHWC; a constant of an elementwise operator is read differently.
+# Values of rank r are read as BHWC; a constant of floats in an elementwise operator is read differently.
 _VALUE_AXES = {1: "B", 2: "BC", 3: "BWC", 4: "BHWC"}
 _CONSTANT_AXES = {1: "C", 2: "WC", 3: "HWC", 4: "BHWC"}
 
@@ -370,18 +370,13 @@ def constant_misplaced(op: Op) -> bool:
         return False
     result = _VALUE_AXES[out.rank]
     for tensor in _present(op):
-        axes = (_CONSTANT_AXES if tensor.is_constant else _VALUE_AXES).get(tensor.rank, "")
+        as_weights = tensor.is_constant and tensor.dtype.kind == "f"
+        axes = (_CONSTANT_AXES if as_weights else _VALUE_AXES).get(tensor.rank, "")
         for index, (axis, size) in enumerate(zip(axes, tensor.shape, strict=False)):
             if size != 1 and axis != result[out.rank - tensor.rank + index]:
                 return True
     first = [t.shape[0] for t in _runtime(op) if t.rank == out.rank]
     return any(t.rank == out.rank == 4 and t.shape[0] > 1 and 1 in first for t in constants)
-
-
-@predicate(needs="lhs rhs")
-def ranks_differ(op: Op) -> bool:
-    """Whether the two operands have different ranks."""
-    return len({t.rank for t in _present(op)}) > 1
 
 
 @predicate(needs="lhs rhs")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from functools import cache
 
-from tests.probes import binary, elementwise, lookups, nn, shapes
+from tests.probes import binary, elementwise, kinds, lookups, nn, shapes
 from tests.probes.build import Probe
 
 
 @cache
 def all_probes() -> tuple[Probe, ...]:
     """Every probe, names unique."""
-    found = tuple(p for family in (elementwise, binary, shapes, lookups, nn) for p in family.all_probes())
+    found = tuple(
+        p for family in (elementwise, binary, shapes, lookups, nn, kinds) for p in family.all_probes()
+    )
     assert len({p.name for p in found}) == len(found)
     return found

@@ -56,7 +56,7 @@ MISTAKES = {
         "rules-unknown-name",
         "the predicate 'ranks' is not known",
         (1, 33),
-        "did you mean rank or reads?",
+        "did you mean rank?",
     ),
     "unknown axis": (
         'op CONV_2D { T-A-001 fallback when input.x > 1 "x" cite s }',
