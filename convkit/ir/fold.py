@@ -8,14 +8,18 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from convkit.diagnostics import ConvkitError
 from convkit.ir.facts import attr, constant, is_constant, shape_of
-from convkit.ir.infer import NORMAL_OPSET, node_proto, schema_of
+from convkit.ir.infer import NORMAL_OPSET, infer_node, node_proto, schema_of
 
 Array = np.ndarray
 Fold = Callable[[ir.Node, list[Array]], "Array | Sequence[Array] | None"]
 
-BUDGET = 1 << 20
-"""A folded constant may have this many bytes, or twice its inputs' bytes, whichever is more."""
+BUDGET = 1 << 18
+"""A folded constant may have this many elements, or twice its inputs' elements, whichever is more."""
+
+_FEW = 1 << 9
+"""Two inputs of this many elements together cannot exceed the budget in an operator of the table."""
 
 _RANDOM = {
     "RandomNormal",
@@ -30,8 +34,9 @@ _RANDOM = {
 def fold_node(node: ir.Node) -> list[Array] | None:
     """The outputs of `node` if they can be computed now, else None.
 
-    A repetition of one element (Expand, ConstantOfShape) comes back as a view that takes no memory. Anything
-    else larger than the budget is not folded, so that folding never inflates a model.
+    A repetition of one element (Expand, ConstantOfShape) comes back as a view that takes no memory. What else
+    exceeds the budget is neither folded nor computed, so that folding never inflates a model. The budget is
+    in elements: a change of type (DequantizeLinear of weights, Cast) is no inflation.
     """
     if node.domain != "" or node.op_type in _RANDOM:
         return None
@@ -45,7 +50,7 @@ def fold_node(node: ir.Node) -> list[Array] | None:
         if not is_constant(value):
             return None
         arrays.append(_array(value))
-    if any(a.type in _GRAPHS for a in node.attributes.values()):
+    if any(a.type in _GRAPHS for a in node.attributes.values()) or not _affordable(node, arrays):
         return None
     try:
         outputs = _FOLDS[node.op_type](node, arrays) if node.op_type in _FOLDS else _run(node, arrays)
@@ -54,9 +59,21 @@ def fold_node(node: ir.Node) -> list[Array] | None:
     if outputs is None:
         return None
     found = [outputs] if isinstance(outputs, (np.ndarray, np.generic)) else list(outputs)
-    found = [np.asarray(a) for a in found]
-    limit = max(BUDGET, 2 * sum(a.nbytes for a in arrays))
-    return found if all(_stored(a) <= limit for a in found) else None
+    return [np.asarray(a) for a in found]
+
+
+def _affordable(node: ir.Node, arrays: list[Array]) -> bool:
+    """Whether the outputs stay in the budget, told without computing them."""
+    total = sum(a.size for a in arrays)
+    if node.op_type in _NEVER_LARGER:
+        return True
+    if node.op_type in _FOLDS and node.op_type != "Tile" and len(arrays) <= 2 and total <= _FEW:
+        return True
+    try:
+        infer_node(node)
+    except ConvkitError as e:
+        return e.diagnostics[0].code == "dynamic-shape"  # a selection, no larger than its input
+    return sum(prod(shape_of(v)) for v in node.outputs if v.shape is not None) <= max(BUDGET, 2 * total)
 
 
 _ABSENT = np.empty(0, np.uint8)
@@ -67,11 +84,6 @@ def _array(value: ir.Value) -> Array:
     array = constant(value)
     assert array is not None
     return array
-
-
-def _stored(array: Array) -> int:
-    """Bytes the array really takes: repeated elements (stride 0) take none."""
-    return int(array.itemsize * prod(n for n, s in zip(array.shape, array.strides, strict=True) if s))
 
 
 def _static_shape(node: ir.Node) -> list[Array] | None:
@@ -212,7 +224,7 @@ def _transpose(node: ir.Node, arrays: list[Array]) -> Array:
 def _range(node: ir.Node, arrays: list[Array]) -> Array | None:
     start, limit, delta = (a.reshape(()) for a in arrays)
     count = int(np.ceil((limit - start) / delta)) if delta else 0
-    if max(count, 0) * arrays[0].itemsize > BUDGET:
+    if count > BUDGET:
         return None
     return np.asarray(start + np.arange(max(count, 0)).astype(start.dtype) * delta, start.dtype)
 
@@ -231,9 +243,7 @@ def _reduce(function: Callable[..., Array]) -> Fold:
     return fold
 
 
-def _tile(node: ir.Node, arrays: list[Array]) -> Array | None:
-    if arrays[0].nbytes * prod(int(r) for r in arrays[1]) > max(BUDGET, 2 * arrays[0].nbytes):
-        return None
+def _tile(node: ir.Node, arrays: list[Array]) -> Array:
     return np.tile(arrays[0], tuple(int(r) for r in arrays[1]))
 
 
@@ -295,6 +305,13 @@ _FOLDS: dict[str, Fold] = {
     "ReduceMax": _reduce(np.max),
     "ReduceMin": _reduce(np.min),
 }
+
+
+# What these return is a view, or no larger than their inputs together.
+_NEVER_LARGER = frozenset(
+    ("Constant", "Identity", "ConstantOfShape", "Expand", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+    + ("Slice", "Split", "Concat", "Cast", "Range")
+)
 
 
 def _run(node: ir.Node, arrays: list[Array]) -> list[Array] | None:

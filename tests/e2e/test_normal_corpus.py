@@ -74,6 +74,20 @@ def test_normal_form_computes_the_same(path: Path) -> None:
 
 
 @pytest.mark.skipif(not FILES, reason="no corpus of real models (set CONVKIT_SHARED)")
+def test_branches_on_a_frozen_input_are_resolved() -> None:
+    path = MODELS / "onnx" / "silero_vad.onnx"
+    shapes = {"input": (1, 512), "state": (2, 1, 128)}
+    model = load_onnx(path, shapes, freeze={"sr": 16000})
+    normalize(model)
+    check(model)
+    random = np.random.default_rng(0)
+    feed = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    expected = run(path.read_bytes(), {**feed, "sr": np.array(16000)})
+    for want, got in zip(expected, run(ir.to_proto(model).SerializeToString(), feed), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * float(np.abs(want).max()))
+
+
+@pytest.mark.skipif(not FILES, reason="no corpus of real models (set CONVKIT_SHARED)")
 @pytest.mark.parametrize("path", [p for p in FILES if p.name not in REFUSED], ids=lambda p: p.stem)
 def test_invariants_hold_and_names_are_stable(path: Path) -> None:
     texts = []

@@ -108,6 +108,8 @@ def test_other_operators_run_in_the_runtime(op: str) -> None:
         make_node("Range", *(np.array(v, np.int64) for v in (0, 2**40, 1))),
         make_node("RandomNormalLike", F),
         make_node("Tile", F, i64(1 << 20, 1)),
+        make_node("Add", np.zeros((1 << 20, 1), np.float32), np.zeros((1, 1 << 20), np.float32)),
+        make_node("MatMul", np.zeros((1 << 20, 1), np.float32), np.zeros((1, 1 << 20), np.float32)),
         make_node("Slice", F, i64(0), i64(1), i64(0), i64(0)),
     ],
     ids=lambda n: n.op_type,
@@ -136,3 +138,12 @@ def test_a_repeated_element_stays_a_view() -> None:
     again = fold.fold_node(make_node("Reshape", found[0], i64(-1)))
     assert again is not None
     assert again[0].strides == (0,)
+
+
+def test_quantized_weights_are_folded_whatever_their_size() -> None:
+    weight = np.ones((600, 1000), np.int8)
+    scale, zero = np.full(600, 0.5, np.float32), np.zeros(600, np.int8)
+    found = fold.fold_node(make_node("DequantizeLinear", weight, scale, zero, axis=0))
+    assert found is not None
+    assert found[0].nbytes == 4 * weight.nbytes
+    np.testing.assert_array_equal(found[0], 0.5)
