@@ -309,8 +309,10 @@ _FOLDS: dict[str, Fold] = {
 
 # What these return is a view, or no larger than their inputs together.
 _NEVER_LARGER = frozenset(
-    ("Constant", "Identity", "ConstantOfShape", "Expand", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
-    + ("Slice", "Split", "Concat", "Cast", "Range")
+    {
+        *("Constant", "Identity", "ConstantOfShape", "Expand", "Reshape", "Squeeze", "Unsqueeze"),
+        *("Transpose", "Slice", "Split", "Concat", "Cast", "Range"),
+    }
 )
 
 
