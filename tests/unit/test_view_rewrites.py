@@ -189,3 +189,47 @@ def test_reasons_are_given() -> None:
     found = get_rewrite("simplify-views").find(next(iter(model.graph)))
     assert isinstance(found, NoMatch)
     assert found.reason == "no shorter chain is known"
+
+
+def test_expand_and_tile_vanish_where_the_reader_broadcasts() -> None:
+    def make(g: Spelling) -> list[str]:
+        wide = g.Expand("x", g.c([2, 3, 4]))
+        long = g.Tile("x", g.c([2, 1, 4]))
+        return [g.Relu(g.Add(wide, "y")), g.Relu(g.Mul("y", long))]
+
+    model = model_of(make, x=(1, 3, 1), y=(2, 3, 4))
+    rewritten(model, *VIEWS, rounding=0)
+    assert operators(model) == {"Add": 1, "Mul": 1, "Relu": 2}
+
+
+def test_expand_that_gives_the_shape_stays() -> None:
+    def make(g: Spelling) -> list[str]:
+        both = g.Add(g.Expand("x", g.c([2, 3, 4])), g.Expand("x", g.c([2, 3, 4])))
+        return [g.Relu(both), g.Relu(g.Mul(g.Tile("y", g.c([2, 1])), "y2"))]
+
+    model = model_of(make, x=(1, 3, 1), y=(2, 3), y2=(4, 3))
+    rewritten(model, *VIEWS, rounding=0)
+    assert operators(model) == {"Expand": 1, "Add": 1, "Tile": 1, "Mul": 1, "Relu": 2}
+
+
+def test_repeated_heads_of_rank_five() -> None:
+    def make(g: Spelling) -> str:
+        x = g.Expand(reshape(g, "x", 2, 3, 1, 4, 5), g.c([2, 3, 2, 4, 5]))
+        return g.Relu(reshape(g, x, 2, 6, 4, 5))
+
+    model = model_of(make, x=(2, 3, 4, 5))
+    rewritten(model, *VIEWS, rounding=0)
+    assert operators(model) == {"Reshape": 2, "Expand": 1, "Relu": 1}
+    assert highest_rank(model) <= 4
+
+
+def test_pad_and_reversed_slice_of_rank_five() -> None:
+    def make(g: Spelling) -> list[str]:
+        x = reshape(g, "x", 2, 3, 4, 5, 6)
+        padded = g.Pad(x, g.c([0, 0, 1, 0, 0, 0, 0, 2, 0, 0]))
+        turned = g.Slice(x, g.c([-1]), g.c([-99]), g.c([1]), g.c([-1]))
+        return [g.Relu(reshape(g, padded, 6, 7, 30)), g.Relu(reshape(g, turned, 2, 3, 120))]
+
+    model = model_of(make, x=(2, 12, 30))
+    rewritten(model, *VIEWS, rounding=0)
+    assert highest_rank(model) <= 4

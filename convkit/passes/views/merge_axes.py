@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -34,12 +34,16 @@ Groups = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How an operator sees its axes: neighbours with equal labels may merge; `inputs` lie on them."""
+    """How an operator sees its axes: neighbours with equal labels may merge; `inputs` lie on them.
+
+    `attributes` and `operands` are the attributes and integer inputs that speak of axes, for given groups.
+    """
 
     shape: tuple[int, ...]
     labels: tuple[Hashable, ...]
     inputs: tuple[int, ...]
-    attributes: Callable[[Callable[[int], int]], dict[str, Any]] = field(default=lambda group: {})
+    attributes: Callable[[Groups], dict[str, Any]] = lambda groups: {}
+    operands: Callable[[Groups], dict[int, Sequence[int]]] = lambda groups: {}
 
 
 def _elementwise(node: ir.Node) -> Frame:
@@ -54,12 +58,43 @@ def _along(node: ir.Node) -> Frame:
     shape, axis = shape_of(_data(node, 0)), attr(node, "axis")
     inputs = tuple(range(len(node.inputs))) if node.op_type == "Concat" else (0,)
     labels = tuple("axis" if a == axis else a < axis for a in range(len(shape)))
-    return Frame(shape, labels, inputs, lambda group: {"axis": group(axis)})
+    return Frame(shape, labels, inputs, lambda groups: {"axis": _group_of(groups, axis)})
 
 
 def _reduced(node: ir.Node) -> Frame:
     shape, axes = shape_of(_data(node, 0)), ints(node.inputs[1]) or ()
-    return Frame(shape, tuple(a in axes for a in range(len(shape))), (0,))
+
+    def operands(groups: Groups) -> dict[int, Sequence[int]]:
+        return {1: sorted({_group_of(groups, a) for a in axes})}
+
+    return Frame(shape, tuple(a in axes for a in range(len(shape))), (0,), operands=operands)
+
+
+def _expanded(node: ir.Node) -> Frame:
+    shape = shape_of(node.outputs[0])
+    given = _padded(shape_of(_data(node, 0)), len(shape))
+
+    def operands(groups: Groups) -> dict[int, Sequence[int]]:
+        return {1: [prod(shape[a:b]) for a, b in groups]}
+
+    return Frame(shape, tuple(n == 1 for n in given), (0,), operands=operands)
+
+
+def _sliced(node: ir.Node) -> Frame:
+    shape, axes = shape_of(_data(node, 0)), ints(node.inputs[3]) or ()
+    labels = tuple(f"axis {a}" if a in axes else False for a in range(len(shape)))
+    return Frame(shape, labels, (0,), operands=lambda groups: {3: [_group_of(groups, a) for a in axes]})
+
+
+def _bordered(node: ir.Node) -> Frame:
+    shape, pads = shape_of(_data(node, 0)), ints(node.inputs[1]) or ()
+    rank = len(shape)
+    labels = tuple(f"axis {a}" if pads[a] or pads[a + rank] else False for a in range(rank))
+
+    def operands(groups: Groups) -> dict[int, Sequence[int]]:
+        return {1: [max(pads[a + end : b + end], key=abs) for end in (0, rank) for a, b in groups]}
+
+    return Frame(shape, labels, (0,), operands=operands)
 
 
 def _matmul(node: ir.Node) -> Frame:
@@ -74,6 +109,9 @@ _FRAMES: dict[str, Callable[[ir.Node], Frame]] = {
     **dict.fromkeys(_ALONG, _along),
     **dict.fromkeys(_REDUCING, _reduced),
     "MatMul": _matmul,
+    "Expand": _expanded,
+    "Slice": _sliced,
+    "Pad": _bordered,
 }
 
 
@@ -117,12 +155,10 @@ class CutRank(WalkingRewrite):
             matrix = node.op_type == "MatMul" and rank_of(x) == 2
             target = shape_of(x) if matrix else tuple(prod(padded[a:b]) for a, b in groups)
             inputs[i] = x if rank_of(x) == 0 else rw.op("Reshape", x, rw.ints(target))
-        where = {axis: i for i, (a, b) in enumerate(groups) for axis in range(a, b)}
+        for i, value in frame.operands(groups).items():
+            inputs[i] = rw.ints(value)
         attributes = {a.name: _value(a) for a in node.attributes.values() if isinstance(a, ir.Attr)}
-        attributes |= frame.attributes(where.__getitem__)
-        if node.op_type in _REDUCING:
-            axes = sorted({where[a] for a in ints(node.inputs[1]) or ()})
-            inputs[1] = rw.ints(axes)
+        attributes |= frame.attributes(groups)
         made = rw.ops(node.op_type, *inputs, outputs=len(node.outputs), **attributes)
         return [
             rw.op("Reshape", v, rw.ints(shape_of(old))) for v, old in zip(made, node.outputs, strict=True)
@@ -160,6 +196,10 @@ _FREE = object()
 
 def _alike(a: Hashable, b: Hashable) -> bool:
     return not isinstance(a, str) and not isinstance(b, str) and (a == b or a is _FREE or b is _FREE)
+
+
+def _group_of(groups: Groups, axis: int) -> int:
+    return next(i for i, (a, b) in enumerate(groups) if a <= axis < b)
 
 
 def _padded(shape: Sequence[int], rank: int) -> tuple[int, ...]:
