@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.movement import broadcast
 from convkit.dialects.tflite.schema import type_name
 from convkit.ir.facts import attr, dtype_of, is_op
 
@@ -133,8 +134,8 @@ def where(b: Builder, node: ir.Node) -> Tensor:
     operands = [b.input(node, i) for i in range(3)]
     shape = np.broadcast_shapes(*(t.shape for t in operands))
     for i, t in enumerate(operands):
-        if t.data is not None and (i == 0 or t.data.size > 1) and t.shape != shape:
-            operands[i] = b.const(np.broadcast_to(t.data, shape), hint="broadcast")
+        if i == 0 or t.data is None or t.data.size > 1:
+            operands[i] = broadcast(b, t, shape)
     return b.emit("SELECT_V2", operands, shape, operands[1].dtype)
 
 

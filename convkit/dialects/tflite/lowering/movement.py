@@ -74,12 +74,14 @@ def split(b: Builder, node: ir.Node) -> list[Tensor]:
 
 
 def repeat(b: Builder, x: Tensor, counts: Sequence[int]) -> Tensor:
-    """x repeated along each dimension."""
+    """x repeated along each dimension; booleans as numbers, which the GPU delegate repeats."""
     if all(n == 1 for n in counts):
         return x
     shape = [d * n for d, n in zip(x.shape, counts, strict=True)]
     if x.data is not None:
         return b.const(np.tile(x.data, counts), hint="tiled")
+    if x.dtype.kind == "b":
+        return b.cast(repeat(b, b.cast(x, np.float32), counts), np.bool_)
     return b.emit("TILE", [x, b.const(counts, np.int32, "multiples")], shape)
 
 
