@@ -75,6 +75,32 @@ def test_common_transposed_convolutions_are_one_operator(kernel: int, pads: int,
     assert any(op.code == "SLICE" for op in graph.ops) == (kernel == 3)
 
 
+@pytest.mark.parametrize(
+    ("channels", "outputs", "group", "dense"), [(16, 16, 4, False), (6, 9, 3, True), (8, 12, 2, True)]
+)
+def test_groups_fill_slices_of_four_channels_or_become_dense(
+    channels: int, outputs: int, group: int, dense: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, 1, channels, 5, 6), normal(rng, outputs, channels // group, 3, 3)
+    graph = check_lowering(one_node("Conv", {"x": x}, {"w": w}, kernel_shape=[3, 3], group=group), {"x": x})
+    assert graph.ops[1].code == "CONV_2D"
+    assert graph.ops[1].inputs[1].shape[3] == (channels if dense else channels // group)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "same"), [(6, 2, True), (5, 2, False), (6, 4, False)])
+def test_transposed_same_padding_is_one_that_delegates_agree_on(kernel: int, stride: int, same: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, 1, 3, 5, 5), normal(rng, 3, 2, kernel, kernel)
+    begin = (kernel - stride) // 2
+    pads = [begin] * 2 + [kernel - stride - begin] * 2
+    model = one_node(
+        "ConvTranspose", {"x": x}, {"w": w}, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads
+    )
+    graph = check_lowering(model, {"x": x})
+    assert any(op.options.get("padding") == "SAME" for op in graph.ops) == same
+
+
 def test_conv_with_a_computed_filter() -> None:
     rng = np.random.default_rng(0)
     inputs = {"x": normal(rng, 1, 3, 8, 8), "w": normal(rng, 4, 3, 3, 3)}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from convkit.diagnostics import ConvkitError
-from tests.helpers import check_lowering, normal, one_node
+from tests.helpers import check_lowering, model_of, normal, one_node
 from tests.property.test_lower_conv import windows
 
 
@@ -42,6 +43,19 @@ def test_lp_pool(data: st.DataObject, dims: int, p: int) -> None:
 def test_global_pool(op_type: str, dims: int) -> None:
     x = normal(np.random.default_rng(0), 2, 3, *(4, 5, 6)[:dims])
     check_lowering(one_node(op_type, {"x": x}, opset=20), {"x": x})
+
+
+def test_no_pad_stands_before_an_average_pool() -> None:
+    """The GPU delegate would merge the two and divide by fewer elements."""
+    x = normal(np.random.default_rng(0), 1, 2, 7, 7)
+    model = one_node("AveragePool", {"x": x}, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+    assert "AVERAGE_POOL_2D" not in {op.code for op in check_lowering(model, {"x": x}).ops}
+    nodes = [
+        helper.make_node("Pad", ["x", "p"], ["padded"]),
+        helper.make_node("AveragePool", ["padded"], ["y"], kernel_shape=[3, 3]),
+    ]
+    model = model_of(nodes, {"x": x}, {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, ["y"])
+    assert "AVERAGE_POOL_2D" not in {op.code for op in check_lowering(model, {"x": x}).ops}
 
 
 def test_indices_are_refused() -> None:

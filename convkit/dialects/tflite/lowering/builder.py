@@ -286,6 +286,9 @@ class Builder:
         if tensor.data is None and not any(tensor is t for t in taken):
             return tensor
         self._base, self._origin = value.name or "output", Origin()
+        if tensor.dtype == np.float16 and tensor.data is None:
+            # XNNPACK would take a RESHAPE and make its interface float32.
+            return self.cast(self.cast(tensor, np.float32), tensor.dtype)
         shape = self.const(tensor.shape, np.int32, "shape")
         return self.emit("RESHAPE", [tensor, shape], tensor.shape, new_shape=tensor.shape)
 

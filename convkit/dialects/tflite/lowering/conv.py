@@ -61,8 +61,11 @@ def convolve(b: Builder, node: ir.Node, x: Tensor, w: Tensor, bias: Tensor | Non
         w = b.transpose(w, (1, 2, 3, 0))
         options["depth_multiplier"] = shape[1] // group
     else:
-        code = "CONV_2D"  # a filter of I = C / group channels makes it a grouped one
-        w = b.transpose(w, (0, 2, 3, 1))
+        # A filter of I = C / group channels makes it a grouped one. The GPU delegate works on slices of
+        # four channels and takes, but gets wrong, groups that do not fill them.
+        code = "CONV_2D"
+        sliced = x.shape[1] // group % 4 == 0 and shape[1] // group % 4 == 0
+        w = b.transpose(w if sliced else _block_diagonal(b, w, group, 0, 1), (0, 2, 3, 1))
     y = b.emit(code, [padded, w, bias], (shape[0], *window.out, shape[1]), **options)
     return channels_first(b, y, shape)
 
@@ -104,9 +107,9 @@ def conv_transpose(b: Builder, node: ir.Node) -> Tensor:
     kernel = tuple(e + m for e, m in zip(window.extent, missing))
     full = [f + m for f, m in zip(full, missing)]
     same = any(window.begin) and all(
-        o == n * s and k >= s and p == (k - s) // 2
+        o == n * s and k >= s and p == (k - s) // 2 == (k - 1 - (n - 1) % s) // 2
         for o, n, s, k, p in zip(window.out, window.size, window.strides, kernel, window.begin)
-    )
+    )  # the second formula is the GPU delegate's, that of a forward convolution; it takes the others too
     w = _block_diagonal(b, _spread(b, _filter(b, w), kernel, window.dilations), attr(node, "group", 1), 0, 1)
     bias = bias or b.const(np.zeros(shape[1], np.float32), hint="bias")
     three = len(kernel) == 3

@@ -45,25 +45,39 @@ def _merged_batch(x: Sequence[int], y: Sequence[int]) -> tuple[list[int], list[i
 def batch_matmul(b: Builder, x: Tensor, y: Tensor, adj_x: bool = False, adj_y: bool = False) -> Tensor:
     """Matrix product over the last two dimensions (each read transposed if adj), batch broadcast.
 
-    Operands have rank 2 or more; batch dimensions are merged so that no operator has rank above 4.
+    Operands have rank 2 or more. Both get the same batch: the GPU delegate takes a BATCH_MATMUL that
+    broadcasts, and computes it wrong.
     """
     rank = max(x.rank, y.rank) - 2
     batch_x = (1,) * (rank + 2 - x.rank) + x.shape[:-2]
     batch_y = (1,) * (rank + 2 - y.rank) + y.shape[:-2]
     batch = np.broadcast_shapes(batch_x, batch_y)
-    if rank > 2:
-        merged_x, merged_y = _merged_batch(batch_x, batch_y)
-        if len(merged_x) > 2:  # irregular broadcasting: repeat what is broadcast
-            x = broadcast(b, b.reshape(x, batch_x + x.shape[-2:]), batch + x.shape[-2:])
-            y = broadcast(b, b.reshape(y, batch_y + y.shape[-2:]), batch + y.shape[-2:])
-            merged_x = merged_y = [math.prod(batch)]
-        batch_x, batch_y = tuple(merged_x), tuple(merged_y)
-    x = b.reshape(x, batch_x + x.shape[-2:])
-    y = b.reshape(y, batch_y + y.shape[-2:])
     rows, columns = x.shape[-1 if adj_x else -2], y.shape[-2 if adj_y else -1]
-    shape = (*np.broadcast_shapes(batch_x, batch_y), rows, columns)
+    if batch_x == batch_y:
+        common = batch if rank <= 2 else (math.prod(batch),)
+        x, y = b.reshape(x, common + x.shape[-2:]), b.reshape(y, common + y.shape[-2:])
+    elif math.prod(batch_y) == 1 and not adj_x:  # one matrix for all: the batch is so many more rows
+        x = b.reshape(x, (math.prod(batch) * rows, x.shape[-1]))
+        y = b.reshape(y, y.shape[-2:])
+    else:
+        x, y = _same_batch(b, x, batch_x, y, batch_y)
+    shape = (*x.shape[:-2], x.shape[-1 if adj_x else -2], columns)
     z = b.emit("BATCH_MATMUL", [x, y], shape, adj_x=adj_x, adj_y=adj_y)
     return b.reshape(z, (*batch, rows, columns))
+
+
+def _same_batch(
+    b: Builder, x: Tensor, batch_x: Sequence[int], y: Tensor, batch_y: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Both repeated to their common batch, which becomes one dimension."""
+    merged_x, merged_y = _merged_batch(batch_x, batch_y)
+    batch = np.broadcast_shapes(merged_x, merged_y)
+    repeated = []
+    for operand, merged in ((x, merged_x), (y, merged_y)):
+        size = math.prod(operand.shape[-2:])
+        flat = broadcast(b, b.reshape(operand, (*merged, size)), (*batch, size))
+        repeated.append(b.reshape(flat, (math.prod(batch), *operand.shape[-2:])))
+    return repeated[0], repeated[1]
 
 
 def multiply(b: Builder, x: Tensor, y: Tensor) -> Tensor:

@@ -106,26 +106,30 @@ def _counts(window: Window, axis: int, padded: bool) -> np.ndarray:
     return np.asarray(np.sum((taps >= low) & (taps < high), axis=1))
 
 
-def _average(b: Builder, x: Tensor, window: Window, padded: bool) -> Tensor:
-    """AVERAGE_POOL_2D; where its divisors are not the wanted ones, zeros are padded and y is scaled."""
+def _sum(b: Builder, x: Tensor, window: Window, weight: float = 1) -> Tensor:
+    """Weighted sums of windows, by a depthwise convolution."""
+    x, padding = pad_for(b, x, window)
+    c = x.shape[3]
+    w = b.const(np.full((1, *window.kernel, c), weight, np.float32), hint="weights")
+    zero = b.const(np.zeros(c, np.float32), hint="bias")
+    options = window.options() | {"padding": padding, "depth_multiplier": 1}
+    return b.emit("DEPTHWISE_CONV_2D", [x, w, zero], (x.shape[0], *window.out, c), **options)
+
+
+def _average(b: Builder, x: Tensor, window: Window, padded: bool, bare: bool) -> Tensor:
+    """AVERAGE_POOL_2D where its divisors are the wanted ones, else a depthwise convolution, scaled.
+
+    A PAD in front of AVERAGE_POOL_2D would be right here, but the GPU delegate merges the two and then
+    leaves the padding out of the divisors. `bare` says that no PAD stands there already.
+    """
     area = window.kernel[0] * window.kernel[1]
-    dense = window.dilations == (1, 1)
     rows, columns = (_counts(window, axis, padded) for axis in (0, 1))
     counts = rows[:, None] * columns
     # With VALID no window is cut; with SAME, TFLite divides by the elements inside the input.
     inside = _counts(window, 0, False)[:, None] * _counts(window, 1, False)
-    if dense and window.padding is not None and np.array_equal(counts, inside):
+    if bare and window.dilations == (1, 1) and window.padding and np.array_equal(counts, inside):
         return _pool_2d(b, "AVERAGE_POOL_2D", x, window, window.padding)
-    if dense:
-        x = pad_spatial(b, x, window.begin, [max(e, 0) for e in window.read_end])
-        y = _pool_2d(b, "AVERAGE_POOL_2D", x, window, "VALID")
-    else:
-        x, padding = pad_for(b, x, window)
-        c = x.shape[3]
-        w = b.const(np.full((1, *window.kernel, c), 1 / area, np.float32), hint="mean")
-        options = window.options() | {"padding": padding, "depth_multiplier": 1}
-        zero = b.const(np.zeros(c, np.float32), hint="bias")
-        y = b.emit("DEPTHWISE_CONV_2D", [x, w, zero], (x.shape[0], *window.out, c), **options)
+    y = _sum(b, x, window, 1 / area)
     if np.all(counts == area):
         return y
     return b.binary("MUL", y, b.const((area / counts)[None, :, :, None].astype(np.float32), hint="divisors"))
@@ -136,7 +140,10 @@ def average_pool(b: Builder, node: ir.Node) -> Tensor:
     """AVERAGE_POOL_2D with exactly ONNX's divisors."""
     x = b.input(node)
     need_float32(x)
-    return _pooled(b, node, x, partial(_average, padded=bool(attr(node, "count_include_pad", 0))))
+    source = node.inputs[0]
+    bare = source is None or not is_op(source.producer(), "Pad")
+    padded = bool(attr(node, "count_include_pad", 0))
+    return _pooled(b, node, x, partial(_average, padded=padded, bare=bare))
 
 
 def _power(b: Builder, x: Tensor, p: float) -> Tensor:
@@ -153,16 +160,6 @@ def _root(b: Builder, x: Tensor, p: float) -> Tensor:
     if p == 1:
         return x
     return b.unary("SQRT", x) if p == 2 else b.binary("POW", x, b.scalar_like(x, 1 / p))
-
-
-def _sum(b: Builder, x: Tensor, window: Window) -> Tensor:
-    """Window sums, by a depthwise convolution with ones (so that large kernels lose no digits)."""
-    x, padding = pad_for(b, x, window)
-    c = x.shape[3]
-    ones = b.const(np.ones((1, *window.kernel, c), np.float32), hint="ones")
-    zero = b.const(np.zeros(c, np.float32), hint="bias")
-    options = window.options() | {"padding": padding, "depth_multiplier": 1}
-    return b.emit("DEPTHWISE_CONV_2D", [x, ones, zero], (x.shape[0], *window.out, c), **options)
 
 
 @lowers("LpPool")
