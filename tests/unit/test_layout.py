@@ -10,6 +10,7 @@ import pytest
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import LayoutStats, assign_layout
 from convkit.dialects.tflite.mincut import INFINITE, FlowNetwork
+from convkit.dialects.tflite.simplify import simplify
 from convkit.dialects.tflite.storage import carried, settle
 from tests.tflite_graphs import NaiveGraph, check_sound, count, random_feeds, run
 
@@ -254,3 +255,19 @@ def test_outputs_that_show_an_input_or_each_other_are_copies() -> None:
     assert [t.name for t in result.outputs] == [t.name for t in graph.outputs]
     assert [t.name for t in result.inputs] == [t.name for t in graph.inputs]
     assert [op.code for op in result.ops].count("RESHAPE") == 2
+
+
+def test_reshapes_that_move_ones_are_orders_too() -> None:
+    g = NaiveGraph()
+    pooled = g.reduce("MEAN", g.conv(g.feed(1, 4, 6, 6), 8), (2, 3), True)
+    hidden = g.unary("RELU", g.conv(pooled, 2))
+    graph = g.finish(g.unary("LOGISTIC", g.conv(hidden, 8)), g.reshape(hidden, (1, 1, 2, 1)))
+    result, _ = optimise(simplify(graph), "nhwc")  # where TRANSPOSEs of ones are RESHAPEs already
+    assert [op.code for op in simplify(result).ops] == [
+        "CONV_2D",
+        "MEAN",
+        "CONV_2D",
+        "CONV_2D",
+        "LOGISTIC",
+        "RESHAPE",
+    ]

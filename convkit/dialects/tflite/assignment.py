@@ -19,7 +19,7 @@ from typing import Literal
 from convkit.dialects.tflite.axes import Axes, Mode, axes_of, slot_tensors
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.mincut import INFINITE, FlowNetwork
-from convkit.dialects.tflite.movement import is_runtime_transpose, transposition
+from convkit.dialects.tflite.movement import renaming
 from convkit.dialects.tflite.storage import Form, Perm, compose, form, identity, inverse
 
 IoLayout = Literal["keep", "nhwc"]
@@ -119,8 +119,8 @@ class LayoutProblem:
         return self._add_node(None, InterfaceAxes(choices), [tensor])
 
     def _add_operator(self, op: Op) -> None:
-        if is_runtime_transpose(op):
-            source, perm = transposition(op)
+        if (renamed := renaming(op)) is not None:
+            source, perm = renamed
             value, naming = self.place(source)
             naming = compose(naming, perm)
             self._place[id(op.output)] = (value, naming)

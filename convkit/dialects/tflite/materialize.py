@@ -10,7 +10,7 @@ import numpy as np
 from convkit.dialects.tflite.assignment import LayoutProblem, Node
 from convkit.dialects.tflite.axes import FlattenAxes, LabelledAxes, MatrixAxes
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
-from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
+from convkit.dialects.tflite.movement import renaming, reshape_op, transpose_op, transposition
 from convkit.dialects.tflite.reorder import (
     broadcast_shape,
     is_broadcasting,
@@ -70,7 +70,7 @@ class _Writer:
         results = [self._claim(node, tensor) for node, tensor in zip(outputs, graph.outputs, strict=True)]
         made = [self._make(node.values[0], _order(node, 0)) for node in inputs]
         for op in graph.ops:
-            if not is_runtime_transpose(op):
+            if renaming(op) is None:
                 self._write_op(op)
         for node, result in zip(outputs, results, strict=True):
             if not result.is_constant:

@@ -40,3 +40,21 @@ def transposition(op: Op) -> tuple[Tensor, Perm]:
     assert perm is not None
     assert perm.data is not None
     return source, tuple(int(axis) for axis in perm.data.reshape(-1))
+
+
+def renaming(op: Op) -> tuple[Tensor, Perm] | None:
+    """What `op` reads and by which permutation, if all it does is give the axes another order.
+
+    A TRANSPOSE does, and a RESHAPE that only moves axes of size 1.
+    """
+    if is_runtime_transpose(op):
+        return transposition(op)
+    source = op.inputs[0] if op.code == "RESHAPE" else None
+    if source is None or source.is_constant or source.rank != op.output.rank or source.quantization:
+        return None
+    wide = [axis for axis, size in enumerate(source.shape) if size != 1]
+    ones = iter([axis for axis, size in enumerate(source.shape) if size == 1])
+    if [source.shape[axis] for axis in wide] != [size for size in op.output.shape if size != 1]:
+        return None
+    axes = iter(wide)
+    return source, tuple(next(ones) if size == 1 else next(axes) for size in op.output.shape)
