@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from convkit.ir.facts import attr, is_constant
+from convkit.ir.facts import is_constant
 from convkit.ir.origin import merge_origins, set_origin
 from convkit.passes.base import Pass
 from convkit.rewrite import RewriteStats, remove_if_dead
@@ -42,16 +42,16 @@ class ShareEqualNodes(Pass):
 
 
 def _key(node: ir.Node) -> Hashable:
-    attributes = tuple(sorted((name, _value(node, name)) for name in node.attributes))
+    attributes = tuple(_value(a) for _, a in sorted(node.attributes.items()))
     return node.domain, node.op_type, tuple(_input(v) for v in node.inputs), attributes
 
 
-def _value(node: ir.Node, name: str) -> str:
-    found = attr(node, name)
-    if isinstance(found, ir.TensorProtocol):
-        array = found.numpy()
-        return f"{array.dtype} {array.shape} {array.tobytes().hex()}"
-    return f"{type(found).__name__}:{found!r}"
+def _value(attribute: ir.Attr) -> Hashable:
+    value = attribute.value
+    if attribute.type == ir.AttributeType.TENSOR:
+        array = value.numpy()
+        return attribute.name, str(array.dtype), array.shape, array.tobytes()
+    return attribute.name, attribute.type, tuple(value) if isinstance(value, (list, tuple)) else value
 
 
 def _input(value: ir.Value | None) -> Hashable:
