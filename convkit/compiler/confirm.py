@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +36,28 @@ from convkit.verify.numeric import (
 _CHANNELS_LAST = (0, 2, 3, 1)
 
 
+def bind(values: Sequence[ir.Value]) -> tuple[Binding, ...]:
+    """Interface values by name, static shape and dtype."""
+    return tuple(Binding(v.name or "", shape_of(v), dtype_of(v).numpy()) for v in values)
+
+
+@contextmanager
+def reference_beside(
+    source: Any, model: ir.Model, options: CompileOptions, frozen: Mapping[str, Any]
+) -> Iterator[Callable[[], ReferenceRun]]:
+    """Run `source` in onnxruntime on a thread of its own, while the caller compiles; call for the answer.
+
+    `model` is the source as loaded, with static input shapes; `frozen` holds the values of its inputs that
+    became constants. Nothing runs where `options` ask for no comparison.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        if options.verify or options.oracle:
+            inputs = bind(model.graph.inputs)
+            yield pool.submit(run_reference, _runnable(source), inputs, options.inputs, frozen).result
+        else:
+            yield lambda: ReferenceRun("", "", {}, {})
+
+
 @dataclass(frozen=True)
 class Interface:
     """The model's own inputs and outputs: names, static shapes and dtypes, in order."""
@@ -44,10 +68,6 @@ class Interface:
     @classmethod
     def of(cls, graph: ir.Graph) -> Interface:
         """The interface of a graph in normal form."""
-
-        def bind(values: Sequence[ir.Value]) -> tuple[Binding, ...]:
-            return tuple(Binding(v.name or "", shape_of(v), dtype_of(v).numpy()) for v in values)
-
         return cls(bind(graph.inputs), bind(graph.outputs))
 
     def stored(self, layout: LayoutStats) -> Interface:
@@ -63,25 +83,22 @@ class Interface:
 
 
 def confirm(
-    source: Any,
+    reference: ReferenceRun,
     candidate: Candidate,
-    artifact: memoryview,
+    artifact: bytes,
     interface: Interface,
     options: CompileOptions,
-    frozen: Mapping[str, Any],
 ) -> tuple[Verification | None, OracleAnswer | None]:
-    """Verify the numbers and, with `options.oracle`, ask the delegate. `frozen` holds the
-    values of the model's inputs that became constants.
+    """Verify the numbers and, with `options.oracle`, ask the delegate.
 
     Raises ConvkitError "wrong-numbers" if the artifact computes something else than the model.
     """
-    reference = run_reference(_runnable(source), interface.inputs, options.inputs, frozen)
     tolerance = FLOAT32_TOLERANCE if options.precision == "fp32" else FLOAT16_TOLERANCE
     verification = None
     if options.verify:
         verification = verify(
             reference,
-            bytes(artifact),
+            artifact,
             interface.inputs,
             interface.outputs,
             tolerance=tolerance,

@@ -14,7 +14,7 @@ from typing import Any
 import onnx_ir as ir
 
 from convkit.compiler import assemble
-from convkit.compiler.confirm import Interface, confirm
+from convkit.compiler.confirm import Interface, confirm, reference_beside
 from convkit.compiler.options import CompileOptions
 from convkit.compiler.repair import Candidate, repair
 from convkit.dialects.tflite.graph import Graph
@@ -37,7 +37,7 @@ from convkit.targets import Target, judge, load_target
 class CompileResult:
     """The artifact's bytes, the graph they hold, the model in its final normal form, the report."""
 
-    artifact: memoryview
+    artifact: bytes
     graph: Graph
     model: ir.Model
     report: Report
@@ -128,18 +128,19 @@ class Compilation:
         options = self.options
         model = self.load()
         opset = model.graph.opset_imports.get("")
-        manager = self.prepare(model)
-        interface = Interface.of(model.graph)
-        candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
-        graph, layout = candidate.graph, candidate.layout
-        with self.clock.stage("write"):
-            artifact = serialize(graph)
-        verification = oracle = None
-        if options.verify or options.oracle:
-            with self.clock.stage("verify"):
-                verification, oracle = confirm(
-                    self.source, candidate, artifact, interface.stored(layout), options, self.frozen
-                )
+        with reference_beside(self.source, model, options, self.frozen) as reference:
+            manager = self.prepare(model)
+            interface = Interface.of(model.graph)
+            candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
+            graph, layout = candidate.graph, candidate.layout
+            with self.clock.stage("write"):
+                artifact = bytes(serialize(graph))
+            verification = oracle = None
+            if options.verify or options.oracle:
+                with self.clock.stage("verify"):
+                    verification, oracle = confirm(
+                        reference(), candidate, artifact, interface.stored(layout), options
+                    )
         inputs, outputs = assemble.interface(graph, layout)
         report = Report(
             model=assemble.identify_model(self.source, candidate.model, opset),

@@ -13,7 +13,7 @@ import numpy as np
 from convkit.diagnostics import Diagnostic, Severity, error
 from convkit.report.model import OutputError, Verification
 from convkit.verify.inputs import Binding, load_inputs, random_candidates
-from convkit.verify.runners import Reference, RunError, run_tflite, runtime_name
+from convkit.verify.runners import Reference, RunError, give_back_memory, run_tflite, runtime_name
 
 FLOAT32_TOLERANCE = 1e-5
 """Of the output's range: what float32 rounding explains over some hundred layers."""
@@ -114,7 +114,10 @@ def run_reference(
             notes=(_shortened(str(failed)),),
             help="check the model with onnx.checker, give real inputs by --inputs, or skip by --no-verify",
         ) from failed
-    return ReferenceRun(reference.description, described, given, expected)
+    runtime = reference.description
+    del reference
+    give_back_memory()
+    return ReferenceRun(runtime, described, given, expected)
 
 
 def verify(
