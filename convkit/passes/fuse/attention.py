@@ -21,7 +21,7 @@ class OneScalePerProduct(Rewrite):
     exactness = Exactness.REASSOCIATED
 
     def pattern(self, op: Any, a: Any, s: Any, b: Any, t: Any) -> Pattern:
-        return op.MatMul(op.Mul(a, op.const(s)), op.Mul(b, op.const(t)))  # type: ignore[no-any-return]
+        return op.MatMul(op.Mul(a, op.const(s)), op.Mul(b, op.const(t)))
 
     def check(self, match: Match) -> Facts | NoMatch:
         s, t = scalar(match["s"]), scalar(match["t"])
@@ -49,7 +49,7 @@ class ScaleBeforeTranspose(Rewrite):
 
     def pattern(self, op: Any, x: Any, s: Any, y: Any) -> Pattern:
         scaled = op.Mul(op.Transpose(x, name="move"), op.const(s))
-        return op.any_of(op.MatMul(scaled, y), op.MatMul(y, scaled))  # type: ignore[no-any-return]
+        return op.any_of(op.MatMul(scaled, y), op.MatMul(y, scaled))
 
     def check(self, match: Match) -> Facts | NoMatch:
         if scalar(match["s"]) is None or len(shape_of(match["s"])) > len(shape_of(match["x"])):
@@ -81,7 +81,7 @@ class NormScaleIntoProduct(Rewrite):
             op.LayerNormalization(x, op.const(g), c, name="norm"),
             op.RMSNormalization(x, op.const(g), name="norm"),
         )
-        return op.MatMul(norm, op.const(w))  # type: ignore[no-any-return]
+        return op.MatMul(norm, op.const(w))
 
     def check(self, match: Match) -> Facts | NoMatch:
         norm, gain, shift = match.node("norm"), constant(match["g"]), constant(match.get("c"))

@@ -24,7 +24,7 @@ class GatherToSlice(Rewrite):
     exactness = Exactness.BITEXACT
 
     def pattern(self, op: Any, x: Any, indices: Any) -> Pattern:
-        return op.Gather(x, indices)  # type: ignore[no-any-return]
+        return op.Gather(x, indices)
 
     def check(self, match: Match) -> Facts | NoMatch:
         ranges = taken_ranges(match.root, match.root.outputs[0])

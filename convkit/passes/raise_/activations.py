@@ -20,7 +20,7 @@ class _Gated(WalkingRewrite):
     exactness = Exactness.REASSOCIATED
 
     def pattern(self, op: Any, a: Any, b: Any) -> Pattern:
-        return op.any_of(op.Mul(a, b), op.Div(a, b))  # type: ignore[no-any-return]
+        return op.any_of(op.Mul(a, b), op.Div(a, b))
 
     def check(self, match: Match) -> Facts | NoMatch:
         value = match.root.outputs[0]
@@ -215,7 +215,7 @@ class RaiseHardSigmoid(WalkingRewrite):
     exactness = Exactness.REASSOCIATED
 
     def pattern(self, op: Any, a: Any, b: Any = None, c: Any = None) -> Pattern:
-        return op.any_of(op.Mul(a, b), op.Div(a, b), op.Clip(a, b, c))  # type: ignore[no-any-return]
+        return op.any_of(op.Mul(a, b), op.Div(a, b), op.Clip(a, b, c))
 
     def check(self, match: Match) -> Facts | NoMatch:
         product = product_of(match.root.outputs[0])
@@ -245,7 +245,7 @@ class RaiseClip(Rewrite):
 
     def pattern(self, op: Any, x: Any, a: Any, b: Any) -> Pattern:
         low = op.any_of(op.Max(x, op.const(a)), op.Clip(x, op.const(a)), op.Relu(x))
-        return op.Min(low, op.const(b))  # type: ignore[no-any-return]
+        return op.Min(low, op.const(b))
 
     def check(self, match: Match) -> Facts | NoMatch:
         low = 0.0 if match.get("a") is None else scalar(match["a"])
@@ -271,7 +271,7 @@ class RaiseSoftplus(Rewrite):
     exactness = Exactness.REASSOCIATED
 
     def pattern(self, op: Any, x: Any) -> Pattern:
-        return op.Log(op.Add(op.Exp(x), 1.0))  # type: ignore[no-any-return]
+        return op.Log(op.Add(op.Exp(x), 1.0))
 
     def rewrite(self, rw: Rewriter, match: Match) -> ir.Value:
         return rw.op("Softplus", match["x"])

@@ -21,11 +21,11 @@ def _over_deviation(op: Any, d: Any, square: Any, axes: Any, epsilon: Any) -> Pa
     shifted = op.Add(variance, op.const(epsilon))
     deviation = op.any_of(op.Sqrt(shifted), op.Pow(shifted, 0.5))
     inverse = op.any_of(op.Reciprocal(deviation), op.Div(1.0, deviation), op.Pow(shifted, -0.5))
-    return op.any_of(op.Div(d, deviation), op.Mul(d, inverse))  # type: ignore[no-any-return]
+    return op.any_of(op.Div(d, deviation), op.Mul(d, inverse))
 
 
 def _square(op: Any, d: Any) -> Pattern:
-    return op.any_of(op.Mul(d, d), op.Pow(d, 2.0))  # type: ignore[no-any-return]
+    return op.any_of(op.Mul(d, d), op.Pow(d, 2.0))
 
 
 def _trailing(match: Match, *reductions: str) -> int | NoMatch:
@@ -101,9 +101,7 @@ class ScaleIntoNorm(Rewrite):
     def pattern(self, op: Any, x: Any, g: Any, k: Any, c: Any = None) -> Pattern:
         layer = op.LayerNormalization(x, op.const(g), c, name="norm")
         rms = op.RMSNormalization(x, op.const(g), name="norm")
-        return op.any_of(  # type: ignore[no-any-return]
-            op.Mul(op.any_of(layer, rms), op.const(k)), op.Add(layer, op.const(k))
-        )
+        return op.any_of(op.Mul(op.any_of(layer, rms), op.const(k)), op.Add(layer, op.const(k)))
 
     def check(self, match: Match) -> Facts | NoMatch:
         norm, k = match.node("norm"), constant(match["k"])
@@ -142,7 +140,7 @@ class RaiseGroupNorm(Rewrite):
 
     def pattern(self, op: Any, x: Any, a: Any, s: Any, b: Any, z: Any) -> Pattern:
         norm = op.InstanceNormalization(op.Reshape(x, a, name="in"), op.const(s), op.const(b), name="norm")
-        return op.Reshape(norm, z)  # type: ignore[no-any-return]
+        return op.Reshape(norm, z)
 
     def check(self, match: Match) -> Facts | NoMatch:
         shape, grouped = shape_of(match["x"]), shape_of(match.node("in").outputs[0])
@@ -184,7 +182,7 @@ class RaiseSoftmax(Rewrite):
 
     def pattern(self, op: Any, x: Any, same: Any, axes: Any) -> Pattern:
         power = op.Exp(op.Sub(x, op.ReduceMax(x, same, keepdims=1)))
-        return op.Div(power, op.ReduceSum(power, axes, keepdims=1))  # type: ignore[no-any-return]
+        return op.Div(power, op.ReduceSum(power, axes, keepdims=1))
 
     def check(self, match: Match) -> Facts | NoMatch:
         axes = ints(match["axes"])

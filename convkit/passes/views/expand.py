@@ -39,7 +39,7 @@ class DropExpand(WalkingRewrite):
     any_operands = True
 
     def pattern(self, op: Any) -> Pattern:
-        return op.any_of(*(getattr(op, kind)() for kind in _BROADCASTING))  # type: ignore[no-any-return]
+        return op.any_of(*(getattr(op, kind)() for kind in _BROADCASTING))
 
     def check(self, match: Match) -> Facts | NoMatch:
         operands = list(match.root.inputs)

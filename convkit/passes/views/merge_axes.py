@@ -131,7 +131,7 @@ class CutRank(WalkingRewrite):
     any_operands = True
 
     def pattern(self, op: Any) -> Pattern:
-        return op.any_of(*(getattr(op, kind)() for kind in sorted(_FRAMES)))  # type: ignore[no-any-return]
+        return op.any_of(*(getattr(op, kind)() for kind in sorted(_FRAMES)))
 
     def check(self, match: Match) -> Facts | NoMatch:
         node = match.root

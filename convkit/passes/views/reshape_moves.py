@@ -55,10 +55,11 @@ def _rebuilt(rw: Rewriter, node: ir.Node, x: ir.Value) -> ir.Value:
     if node.op_type == "Gemm":
         w, bias = constant(node.inputs[1]), constant(input_at(node, 2))
         assert w is not None
-        w = (w.T if attr(node, "transB", 0) else w) * np.float32(attr(node, "alpha", 1.0))
+        w = (w.T if attr(node, "transB", 0) else w) * w.dtype.type(attr(node, "alpha", 1.0))
         y = rw.op("MatMul", x, rw.const(np.ascontiguousarray(w)))
-        scale = np.float32(attr(node, "beta", 1.0))
-        return y if bias is None else rw.op("Add", y, rw.const(bias.reshape(-1) * scale))
+        if bias is None:
+            return y
+        return rw.op("Add", y, rw.const(bias.reshape(-1) * bias.dtype.type(attr(node, "beta", 1.0))))
     if node.op_type in _WITH_VECTOR:
         vector = constant(node.inputs[1])
         assert vector is not None
@@ -106,7 +107,7 @@ class ReshapeAfter(Rewrite):
 
     def pattern(self, op: Any, x: Any, shape: Any, a: Any = None, b: Any = None) -> Pattern:
         view = op.Reshape(x, shape, name="view")
-        return op.any_of(*(getattr(op, kind)(view, a, b) for kind in _ROWWISE))  # type: ignore[no-any-return]
+        return op.any_of(*(getattr(op, kind)(view, a, b) for kind in _ROWWISE))
 
     def check(self, match: Match) -> Facts | NoMatch:
         x, y = match["x"], match.node("view").outputs[0]
@@ -134,7 +135,7 @@ class ReshapeBefore(Rewrite):
 
     def pattern(self, op: Any, shape: Any, x: Any, a: Any = None, b: Any = None) -> Pattern:
         rowwise = (getattr(op, kind)(x, a, b, name="f") for kind in _ROWWISE)
-        return op.Reshape(op.any_of(*rowwise), shape)  # type: ignore[no-any-return]
+        return op.Reshape(op.any_of(*rowwise), shape)
 
     def check(self, match: Match) -> Facts | NoMatch:
         node, target = match.node("f"), shape_of(match.root.outputs[0])

@@ -31,9 +31,7 @@ class SimplifyViews(WalkingRewrite):
     exactness = Exactness.BITEXACT
 
     def pattern(self, op: Any, x: Any, a: Any = None, b: Any = None, c: Any = None, d: Any = None) -> Pattern:
-        return op.any_of(  # type: ignore[no-any-return]
-            op.Reshape(x, a), op.Transpose(x), op.Slice(x, a, b, c, d), op.Gather(x, a)
-        )
+        return op.any_of(op.Reshape(x, a), op.Transpose(x), op.Slice(x, a, b, c, d), op.Gather(x, a))
 
     def check(self, match: Match) -> Facts | NoMatch:
         chain = chain_to(match.root.outputs[0], through_split=False)
@@ -78,7 +76,7 @@ class ConcatOfViews(WalkingRewrite):
     any_operands = True
 
     def pattern(self, op: Any) -> Pattern:
-        return op.Concat()  # type: ignore[no-any-return]
+        return op.Concat()
 
     def check(self, match: Match) -> Facts | NoMatch:
         node = match.root
@@ -96,7 +94,8 @@ class ConcatOfViews(WalkingRewrite):
         view = _insert(joined[0], shape_of(parts[0]), attr(node, "axis"), joined[1])
         plan = None if view is None else plan_view(shape_of(source), view, shape_of(node.outputs[0]))
         dying = {n for c in chains for n in c.dying}
-        dying |= {n for c in chains for n in c.nodes if is_op(n, "Split") and set(n.outputs) <= set(parts)}
+        splits = {n for c in chains for n in c.nodes if is_op(n, "Split")}
+        dying |= {n for n in splits if set(n.outputs) <= set(parts)}
         if plan is None or len(plan) > len(dying):
             return NoMatch("it would not be shorter", node)
         return {
@@ -148,7 +147,7 @@ class MoveViewsBeforeSplit(WalkingRewrite):
     exactness = Exactness.BITEXACT
 
     def pattern(self, op: Any, x: Any, sizes: Any) -> Pattern:
-        return op.Split(x, sizes)  # type: ignore[no-any-return]
+        return op.Split(x, sizes)
 
     def check(self, match: Match) -> Facts | NoMatch:
         node = match.root

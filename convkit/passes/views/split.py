@@ -13,6 +13,7 @@ from convkit.passes.walking import WalkingRewrite
 from convkit.rewrite import Exactness, Facts, Match, NoMatch, Pattern, Rewrite, Rewriter, register
 
 _MOST_INDICES = 1 << 14
+_MOST_PARTS = 32
 
 
 @register
@@ -29,7 +30,7 @@ class TakersToSplit(Rewrite):
     exactness = Exactness.BITEXACT
 
     def pattern(self, op: Any, x: Any, a: Any, b: Any = None, c: Any = None, d: Any = None) -> Pattern:
-        return op.any_of(op.Slice(x, a, b, c, d), op.Gather(x, a))  # type: ignore[no-any-return]
+        return op.any_of(op.Slice(x, a, b, c, d), op.Gather(x, a))
 
     def check(self, match: Match) -> Facts | NoMatch:
         x, node = match["x"], match.root
@@ -40,6 +41,8 @@ class TakersToSplit(Rewrite):
             return NoMatch("it takes no range of one axis", node)
         axis, start, count = place
         size = shape_of(x)[axis]
+        if len(x.uses()) > _MOST_PARTS:
+            return NoMatch("there are too many parts", x)
         if size % count or start % count or size == count:
             return NoMatch("it takes no equal part", node)
         known = [n for n in dict.fromkeys(use.node for use in x.uses()) if is_op(n, "Split")]
@@ -104,10 +107,12 @@ class RangesToGather(WalkingRewrite):
     any_operands = True
 
     def pattern(self, op: Any) -> Pattern:
-        return op.Concat()  # type: ignore[no-any-return]
+        return op.Concat()
 
     def check(self, match: Match) -> Facts | NoMatch:
-        node, indices, slices = match.root, [], []
+        node = match.root
+        indices: list[int] = []
+        slices: list[ir.Node] = []
         x: ir.Value | None = None
         for value in node.inputs:
             producer = None if value is None else value.producer()
