@@ -70,6 +70,16 @@ def arg_extreme(b: Builder, node: ir.Node) -> Tensor:
     return b.cast(b.reshape(index, shape_of(node.outputs[0])), np.int64)
 
 
+def _filled_up(b: Builder, rows: Tensor) -> Tensor:
+    """Rows with -inf at their end up to a multiple of 4: the GPU delegate is wrong for other lengths."""
+    missing = -rows.shape[-1] % 4
+    if not missing:
+        return rows
+    least = b.const(np.full((*rows.shape[:-1], missing), -np.inf, rows.dtype), hint="least")
+    shape = (*rows.shape[:-1], rows.shape[-1] + missing)
+    return b.emit("CONCATENATION", [rows, least], shape, axis=rows.rank - 1)
+
+
 @lowers("TopK")
 def top_k(b: Builder, node: ir.Node) -> list[Tensor]:
     """The k largest (or smallest) elements along the axis, in order, and their indices."""
@@ -79,6 +89,7 @@ def top_k(b: Builder, node: ir.Node) -> list[Tensor]:
     back = [perm.index(i) for i in range(x.rank)]
     rows = b.transpose(x if largest else b.unary("NEG", x), perm)
     shape = [*rows.shape[:-1], k]
+    rows = _filled_up(b, rows) if x.dtype.kind == "f" else rows
     best, index = b.emit_many("TOPK_V2", [rows, b.const(k)], [(shape, x.dtype), (shape, np.int32)])
     values = b.transpose(best, back)
     return [values if largest else b.unary("NEG", values), b.cast(b.transpose(index, back), np.int64)]
