@@ -247,6 +247,13 @@ def stores(op: Op, *types: str) -> bool:
 
 
 @predicate()
+def bytes_without_scale(op: Op) -> bool:
+    """Whether a run-time input or an output of bytes is not quantized."""
+    tensors = (*_runtime(op), *op.outputs)
+    return any(t.quantization is None and type_name(t.dtype) in {"INT8", "UINT8"} for t in tensors)
+
+
+@predicate()
 def runtime_scalar(op: Op) -> bool:
     """Whether an input known at run time has rank 0 while another does not."""
     ranks = {t.rank for t in _runtime(op)}

@@ -61,7 +61,7 @@ def test_a_model_it_cannot_read_does_not_take_the_others_down() -> None:
 
 @pytest.mark.usefixtures("gpu")
 def test_it_refuses_the_probes_it_is_recorded_to_refuse() -> None:
-    golden = read_golden()
+    golden = read_golden("litert-gpu")
     answers = ask_probes(all_probes(), compute_too=False)
     differ = {n: w for n, w in answers.items() if (w == "refused") != (golden[n] == "refused")}
     assert differ == {}
@@ -69,6 +69,6 @@ def test_it_refuses_the_probes_it_is_recorded_to_refuse() -> None:
 
 @pytest.mark.usefixtures("gpu")
 def test_it_computes_the_probes_as_recorded() -> None:
-    golden = read_golden()
+    golden = read_golden("litert-gpu")
     answers = ask_probes(all_probes()[::10])
     assert {n: w for n, w in answers.items() if w != golden[n]} == {}

@@ -1,4 +1,4 @@
-"""What an accelerator answers to the probes, and the golden file that keeps it."""
+"""What an accelerator answers to the probes, and the golden files that keep it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from convkit.dialects.tflite.writer import serialize
-from convkit.verify import litert_gpu
+from convkit.verify import litert_gpu, xnnpack
 from tests.probes.build import Probe, compute
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "litert_gpu_probes.txt"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # A kernel that computes another function is off by per cents; sine on a software device by 2e-4.
 _WRONG = 1e-3
 
@@ -55,15 +55,23 @@ def ask_probes(probes: Iterable[Probe], compute_too: bool = True) -> dict[str, s
     return {p.name: word_of(a, p) for p, a in zip(asked, answers, strict=True)}
 
 
-def read_golden() -> dict[str, str]:
+def ask_xnnpack(probes: Iterable[Probe]) -> dict[str, str]:
+    """Whether XNNPACK takes each probe's operator, by name."""
+    return {p.name: "taken" if xnnpack.ask(p.graph).taken[-1] else "refused" for p in probes}
+
+
+def golden_file(target: str) -> Path:
+    """Where the recorded answers for a target lie."""
+    return GOLDEN / f"{target}.probes.txt"
+
+
+def read_golden(target: str) -> dict[str, str]:
     """The recorded answers, by probe."""
-    lines = [line for line in GOLDEN.read_text().splitlines() if line and not line.startswith("#")]
+    lines = [line for line in golden_file(target).read_text().splitlines() if not line.startswith("#")]
     return dict(line.split() for line in lines)  # type: ignore[misc]
 
 
-def write_golden(answers: Mapping[str, str]) -> None:
+def write_golden(target: str, answers: Mapping[str, str]) -> None:
     """Record answers, one `probe answer` a line."""
-    head = (
-        "# Answers of LiteRT's GPU accelerator (ai-edge-litert 2.3.0) to tests/probes: bench/litert_gpu.py\n"
-    )
-    GOLDEN.write_text(head + "".join(f"{name} {word}\n" for name, word in answers.items()))
+    head = f"# What the accelerator of {target} answers to tests/probes; written by bench/probes.py\n"
+    golden_file(target).write_text(head + "".join(f"{name} {word}\n" for name, word in answers.items()))

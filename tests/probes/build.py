@@ -109,7 +109,8 @@ def probe(
         else:
             tensors.append(Tensor(name, operand.shape, operand.dtype, operand))
     dtypes = [out] if isinstance(out, np.dtype) else list(out)
-    outputs = [Tensor(f"out{i}", (1,), dtype) for i, dtype in enumerate(dtypes)]
+    first = _slice_shape(inputs) if code == "SLICE" else (1,)
+    outputs = [Tensor(f"out{i}", first, dtype) for i, dtype in enumerate(dtypes)]
     ops.append(Op(code, tensors, outputs, options, version=version))
     runtime = [t for t in tensors if t is not None and t.name in feeds]
     graph = Graph(runtime, outputs, ops, [t.name for t in runtime], [t.name for t in outputs])
@@ -117,6 +118,16 @@ def probe(
     for tensor, value in zip(outputs, compute(made).values(), strict=True):
         tensor.shape = value.shape
     return made
+
+
+def _slice_shape(inputs: Sequence[Operand]) -> tuple[int, ...]:
+    """The result of a SLICE, whose kernel wants it in the file."""
+    data, begin, size = inputs
+    assert isinstance(data, Var | np.ndarray)
+    if not isinstance(begin, np.ndarray) or not isinstance(size, np.ndarray):
+        return (1,) * len(data.shape)
+    bounds = zip(data.shape, begin.tolist(), size.tolist(), strict=True)
+    return tuple(full - low if length < 0 else length for full, low, length in bounds)
 
 
 def maybe(
