@@ -233,3 +233,25 @@ def test_pad_and_reversed_slice_of_rank_five() -> None:
     model = model_of(make, x=(2, 12, 30))
     rewritten(model, *VIEWS, rounding=0)
     assert highest_rank(model) <= 4
+
+
+def test_repetition_of_rank_five_by_tile() -> None:
+    def make(g: Spelling) -> str:
+        x = g.Tile(reshape(g, "x", 2, 3, 1, 4, 5), g.c([1, 1, 2, 1, 3]))
+        return g.Relu(reshape(g, x, 2, 6, 4, 15))
+
+    model = model_of(make, x=(2, 3, 4, 5))
+    rewritten(model, *VIEWS, rounding=0)
+    assert operators(model) == {"Reshape": 2, "Tile": 1, "Relu": 1}
+    assert highest_rank(model) <= 4
+
+
+def test_views_before_an_uneven_split_of_rank_five() -> None:
+    def make(g: Spelling) -> list[str]:
+        x = g.Transpose(reshape(g, "x", 2, 9, 6, 4, 8), perm=[2, 0, 3, 1, 4])
+        a, b = g.Split(x, g.c([2, 4]), axis=0, outputs=2)
+        return [g.Relu(reshape(g, a, 4, 36, 8)), g.Sigmoid(reshape(g, b, 8, 36, 8))]
+
+    model = model_of(make, x=(2, 9, 192))
+    rewritten(model, *VIEWS, rounding=0)
+    assert highest_rank(model) <= 4

@@ -80,6 +80,12 @@ def _expanded(node: ir.Node) -> Frame:
     return Frame(shape, tuple(n == 1 for n in given), (0,), operands=operands)
 
 
+def _tiled(node: ir.Node) -> Frame:
+    shape, repeats = shape_of(_data(node, 0)), ints(node.inputs[1]) or ()
+    labels = tuple(f"axis {a}" if n > 1 else False for a, n in enumerate(repeats))
+    return Frame(shape, labels, (0,), operands=lambda groups: {1: [prod(repeats[a:b]) for a, b in groups]})
+
+
 def _sliced(node: ir.Node) -> Frame:
     shape, axes = shape_of(_data(node, 0)), ints(node.inputs[3]) or ()
     labels = tuple(f"axis {a}" if a in axes else False for a in range(len(shape)))
@@ -110,6 +116,7 @@ _FRAMES: dict[str, Callable[[ir.Node], Frame]] = {
     **dict.fromkeys(_REDUCING, _reduced),
     "MatMul": _matmul,
     "Expand": _expanded,
+    "Tile": _tiled,
     "Slice": _sliced,
     "Pad": _bordered,
 }
