@@ -19,6 +19,7 @@ from convkit.dialects.tflite.layout import LayoutStats
 from convkit.dialects.tflite.schema import type_name
 from convkit.ir.origin import Origin
 from convkit.report import (
+    Finding,
     InterfaceTensor,
     ModelIdentity,
     OpEntry,
@@ -28,6 +29,7 @@ from convkit.report import (
     Reason,
     RewriteEntry,
     TargetIdentity,
+    Verification,
 )
 from convkit.rewrite import Rewrite, RewriteStats, is_registered
 from convkit.targets import GraphVerdict, OpVerdict, Target
@@ -122,12 +124,30 @@ def _origin_entry(origin: Origin) -> OriginEntry:
 
 def partition_entries(graph: Graph, verdict: GraphVerdict) -> tuple[Partition, ...]:
     """What the accelerator is given, partition by partition, then what is left to the CPU."""
-    given = {index for members in verdict.partitions for index in members}
-    rest = tuple(index for index in range(len(graph.ops)) if index not in given)
-    groups = [(True, members) for members in verdict.partitions] + ([(False, rest)] if rest else [])
+    delegated = range(len(verdict.partitions))
+    groups = [
+        (home is not None, tuple(op.index for op in verdict.ops if op.partition == home))
+        for home in (*delegated, None)
+    ]
     return tuple(
-        Partition(number, accelerated, members, sum(macs(graph.ops[i]) for i in members))
-        for number, (accelerated, members) in enumerate(groups)
+        Partition(number, accelerated, ops, sum(macs(graph.ops[i]) for i in ops))
+        for number, (accelerated, ops) in enumerate(groups)
+        if ops
+    )
+
+
+def sensitivity(verification: Verification | None) -> tuple[Finding, ...]:
+    """A warning for each output that passed only because rounding alone moves it that far."""
+    outputs = verification.outputs if verification is not None else ()
+    return tuple(
+        Finding(
+            "sensitive-output",
+            f"output {output.name!r} is off by {output.max_rel:.1e} of its range; rounding the weights alone "
+            f"moves it by {output.noise:.1e} on these inputs, so the figure says little: verify on real "
+            "inputs by --inputs",
+        )
+        for output in outputs
+        if output.passed and output.noise is not None
     )
 
 

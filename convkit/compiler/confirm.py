@@ -22,7 +22,7 @@ from convkit.ir.facts import dtype_of, shape_of
 from convkit.report import OracleAnswer, OutputError, Verification
 from convkit.targets import Status
 from convkit.verify.inputs import Binding
-from convkit.verify.noise import rounding_noise
+from convkit.verify.noise import FLOAT16_ROUNDOFF, FLOAT32_ROUNDOFF, rounding_noise
 from convkit.verify.numeric import (
     FLOAT16_TOLERANCE,
     FLOAT32_TOLERANCE,
@@ -93,7 +93,7 @@ def confirm(
 
     Raises ConvkitError "wrong-numbers" if the artifact computes something else than the model.
     """
-    tolerance = FLOAT32_TOLERANCE if options.precision == "fp32" else FLOAT16_TOLERANCE
+    single = options.precision == "fp32"
     verification = None
     if options.verify:
         verification = verify(
@@ -101,8 +101,13 @@ def confirm(
             artifact,
             interface.inputs,
             interface.outputs,
-            tolerance=tolerance,
-            noise=partial(rounding_noise, candidate.model, reference.inputs),
+            tolerance=FLOAT32_TOLERANCE if single else FLOAT16_TOLERANCE,
+            noise=partial(
+                rounding_noise,
+                candidate.model,
+                reference.inputs,
+                FLOAT32_ROUNDOFF if single else FLOAT16_ROUNDOFF,
+            ),
         )
         wrong = mismatch(verification)
         if wrong is not None:

@@ -152,6 +152,7 @@ class Compilation:
             rewrites=assemble.rewrite_entries(manager.stats, cures),
             verification=verification,
             oracle=oracle,
+            findings=assemble.sensitivity(verification),
             timings=self.clock.seconds,
             options=options.described(),
         )

@@ -1,4 +1,4 @@
-"""How far float32 rounding alone moves a model's outputs: the floor below which no error is meaningful.
+"""How far rounding alone moves a model's outputs: the floor below which no error is meaningful.
 
 A long or badly conditioned network amplifies the last bit of every layer, so two right runtimes differ.
 The floor is measured, not guessed: the weights and inputs of the model are moved by half a unit in the
@@ -15,22 +15,26 @@ import onnx_ir as ir
 from convkit.ir.facts import constant
 from convkit.verify.runners import Reference
 
-UNIT_ROUNDOFF = 2.0**-24
+FLOAT32_ROUNDOFF = 2.0**-24
+FLOAT16_ROUNDOFF = 2.0**-11
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _TRIALS = 3
 
 
-def _moved(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _moved(array: np.ndarray, rng: np.random.Generator, roundoff: float) -> np.ndarray:
     if array.dtype != np.float32:
         return array
     signs = rng.integers(0, 2, array.shape, dtype=np.int8) * 2 - 1
-    return np.asarray(array * (1 + signs * UNIT_ROUNDOFF * 1.01)).astype(np.float32)
+    return np.asarray(array * (1 + signs * roundoff * 1.01)).astype(np.float32)
 
 
-def rounding_noise(model: ir.Model, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+def rounding_noise(
+    model: ir.Model, inputs: Mapping[str, np.ndarray], roundoff: float = FLOAT32_ROUNDOFF
+) -> dict[str, float]:
     """The greatest change of each float output over three trials, relative to the output's range.
 
-    `model` is in normal form and left as it is; `inputs` are arrays by name.
+    `model` is in normal form and left as it is; `inputs` are arrays by name; `roundoff` is the unit
+    roundoff of the precision the weights are stored in.
     """
     base = Reference(ir.to_proto(model).SerializeToString()).run(inputs)
     noise = {name: 0.0 for name, array in base.items() if array.dtype.kind == "f"}
@@ -43,8 +47,8 @@ def rounding_noise(model: ir.Model, inputs: Mapping[str, np.ndarray]) -> dict[st
         for value in weights:
             array = constant(value)
             if value is not None and array is not None:
-                value.const_value = ir.Tensor(_moved(array, rng), name=value.name)
-        moved = {name: _moved(array, rng) for name, array in inputs.items()}
+                value.const_value = ir.Tensor(_moved(array, rng, roundoff), name=value.name)
+        moved = {name: _moved(array, rng, FLOAT32_ROUNDOFF) for name, array in inputs.items()}
         found = Reference(ir.to_proto(trial).SerializeToString()).run(moved)
         for name in noise:
             noise[name] = max(noise[name], _change(base[name], found[name]))
