@@ -52,12 +52,14 @@ def speed(models: list[str], repeat: int) -> dict[str, Any]:
 
 
 def quality(models: list[str], repeat: int) -> dict[str, Any]:
-    """Operators, TRANSPOSEs, and XNNPACK latency in turns, of both files."""
+    """Operators, TRANSPOSEs, and XNNPACK latency in turns, of both files.
+
+    Both have channels-last inputs and outputs: the peer always makes them so.
+    """
     found = {}
     for name in models:
-        ours = WORK / name / f"{name}.tflite"
-        if not ours.exists():
-            convkit(exported(name), WORK / name)
+        ours = WORK / f"{name}-nhwc" / f"{name}.tflite"
+        convkit(exported(name), ours.parent, "--io-layout", "nhwc")
         files = {"convkit": ours}
         theirs = WORK / "onnx2tf" / name / "out" / f"{name}_float32.tflite"
         if not theirs.exists() and peers.python() is not None:
