@@ -67,7 +67,7 @@ def quality(models: list[str], repeat: int) -> dict[str, Any]:
         if theirs.exists():
             files["onnx2tf"] = theirs
         files = {tool: path for tool, path in files.items() if path.exists()}
-        latency = artifacts.latencies(list(files.values()), rounds=10 * repeat)
+        latency = artifacts.latencies(list(files.values()), rounds=40 * repeat)
         found[name] = {}
         for (tool, path), milliseconds in zip(files.items(), latency, strict=True):
             operators = artifacts.operators(path)
