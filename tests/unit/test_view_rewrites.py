@@ -255,3 +255,15 @@ def test_views_before_an_uneven_split_of_rank_five() -> None:
     model = model_of(make, x=(2, 9, 192))
     rewritten(model, *VIEWS, rounding=0)
     assert highest_rank(model) <= 4
+
+
+def test_unfolding_with_overlap() -> None:
+    def make(g: Spelling) -> str:
+        rows, columns = ([[i + k for i in range(n)] for k in range(3)] for n in (6, 8))
+        x = g.Gather(g.Gather("x", g.c(rows), axis=2), g.c(columns), axis=4)
+        return g.Relu(reshape(g, g.Transpose(x, perm=[0, 1, 2, 4, 3, 5]), 1, 18, 48))
+
+    model = model_of(make, x=(1, 2, 8, 10))
+    rewritten(model, *VIEWS, rounding=0)
+    assert highest_rank(model) <= 4
+    assert operators(model)["Gather"] == 2

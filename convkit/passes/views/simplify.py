@@ -62,7 +62,8 @@ class SimplifyViews(WalkingRewrite):
 def _goes_on(reader: ir.Node, chain: Chain) -> bool:
     if not is_op(reader, "Reshape", "Transpose", "Slice", "Gather"):
         return False
-    return view_after(reader, reader.outputs[0], chain.view) is not None
+    view, source = view_after(reader, reader.outputs[0], chain.view), shape_of(chain.source)
+    return view is not None and plan_view(source, view, shape_of(reader.outputs[0])) is not None
 
 
 @register

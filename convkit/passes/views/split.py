@@ -135,3 +135,29 @@ class RangesToGather(WalkingRewrite):
 
     def rewrite(self, rw: Rewriter, match: Match, *, x: ir.Value, indices: list[int]) -> ir.Value:
         return rw.op("Gather", x, rw.ints(indices), axis=attr(match.root, "axis"))
+
+
+@register
+class FlattenGather(Rewrite):
+    """A Gather whose indices make a rank above 4: flat indices, then a Reshape that joins the view below.
+
+    An unfolding with overlap is two of them.
+    """
+
+    id = "CK-VIEW-045"
+    name = "flatten-gather"
+    law = "Gather(x, i) = Reshape(Gather(x, flat(i)))"
+    exactness = Exactness.BITEXACT
+
+    def pattern(self, op: Any, x: Any, i: Any) -> Pattern:
+        return op.Gather(x, op.const(i))
+
+    def check(self, match: Match) -> Facts | NoMatch:
+        if rank_of(match["i"]) < 2 or rank_of(match.root.outputs[0]) <= MAX_RANK:
+            return NoMatch("the rank is low enough", match.root)
+        return {}
+
+    def rewrite(self, rw: Rewriter, match: Match) -> ir.Value:
+        flat = rw.op("Reshape", match["i"], rw.ints([-1]))
+        taken = rw.op("Gather", match["x"], flat, axis=attr(match.root, "axis"))
+        return rw.op("Reshape", taken, rw.ints(shape_of(match.root.outputs[0])))
