@@ -15,7 +15,9 @@ from convkit.files import output_folder
 
 @click.command("compile")
 @model_argument
-@click.option("-t", "--target", required=True, metavar="T", help="See `convkit targets`.")
+@click.option(
+    "-t", "--target", required=True, metavar="T", help="A name (see `convkit targets`) or a rule file."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Default: <stem>-<target>/."
 )
@@ -51,7 +53,7 @@ def command(
     from convkit.report import to_json
 
     options = compile_options(**compiling, inputs=inputs, verify=not no_verify)
-    folder = output or Path(f"{model.stem}-{target}")
+    folder = output or Path(f"{model.stem}-{Path(target).stem}")
     with output_folder(folder):  # before the work begins: an unwritable folder is told at once
         with progress(not (quiet or as_json), f"compiling {model.name} for {target}"):
             result = compile_model(model, target, options)

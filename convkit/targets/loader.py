@@ -45,12 +45,14 @@ def available_targets(folders: Sequence[Path] | None = None) -> tuple[str, ...]:
 def load_target(
     name: str, folders: Sequence[Path] | None = None, known_fixes: Collection[str] | None = None
 ) -> Target:
-    """The target of this name, its rule file checked.
+    """The target of this name, or of this path to a rule file, its rules checked.
 
     `known_fixes` are the ids of rewrites that exist: with it, a rule that names another is an error.
     Raises ConvkitError: `unknown-target` with the nearest names, or `rules-...` with the place in the
     file.
     """
+    if name.endswith(".rules"):
+        return load_rule_file(Path(name), known_fixes)
     if folders is None:
         target = _load_shipped(name)
         if known_fixes is not None:

@@ -219,3 +219,26 @@ def test_inputs_that_do_not_fit(tmp_path: Path) -> None:
         str(tmp_path / "data.npz"),
     )
     assert found["code"] == "inputs-names"
+
+
+_RULES = """target my-gpu extends litert-gpu
+title "mine"
+source here = "my notes"
+op CONV_2D {
+  MY-001 fallback when kernel_hh > 3
+    "a kernel of {kernel_h} rows"  cite here
+}
+"""
+
+
+def test_rule_file_with_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "my-gpu.rules"
+    path.write_text(_RULES)
+    model = _save(_relu(), tmp_path)
+    found = _refused(tmp_path, str(model), "-t", str(path), "-o", str(tmp_path / "out"))
+    assert (found["location"]["file"], found["location"]["line"], found["location"]["column"]) == (
+        str(path),
+        5,
+        24,
+    )
+    assert "kernel.h" in found["help"]
