@@ -17,6 +17,7 @@ from convkit.compiler import assemble
 from convkit.compiler.confirm import Interface, confirm, reference_beside
 from convkit.compiler.options import CompileOptions
 from convkit.compiler.repair import Candidate, repair
+from convkit.compiler.watch import NumbersWatch
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import assign_layout
 from convkit.dialects.tflite.lowering import lower
@@ -97,8 +98,7 @@ class Compilation:
         manager = PassManager(
             [*default_pipeline(options.allow), *options.passes],
             print_after=options.print_after,
-            verify_each=options.verify_each,
-            bisect=options.bisect,
+            watch=NumbersWatch(options.bisect) if options.verify_each or options.bisect else None,
         )
         with self.clock.stage("passes"):
             manager.run(model)

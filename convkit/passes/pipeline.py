@@ -7,16 +7,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, Location, error
+from convkit.diagnostics import error
 from convkit.ir.text import format_model
-from convkit.ir.verify import check as check_normal_form
 from convkit.passes.base import NORMAL_FORM, FunctionPass, Pass, RewritePass
 from convkit.passes.fold.cse import ShareEqualNodes
-from convkit.passes.numerics import difference, random_inputs, run_model, tolerance
 from convkit.rewrite import Exactness, Rewrite, RewriteStats, all_rewrites, get_rewrite, load_package
 
 
@@ -115,12 +113,20 @@ def check_pipeline(passes: Sequence[Pass], given: frozenset[str] = NORMAL_FORM) 
         state = (state & step.preserves) | step.ensures
 
 
+class Watch(Protocol):
+    """Looks at the model before the first pass and after every one; raises to stop the pipeline."""
+
+    def start(self, model: ir.Model) -> None:
+        """The model before the first pass."""
+
+    def after(self, step: Pass, model: ir.Model) -> None:
+        """The model that `step` has left."""
+
+
 class PassManager:
     """Runs a pipeline; `stats` tells the rewrites applied, in order.
 
-    `print_after` names passes whose result is shown by `show` ("all" for every one). `verify_each`
-    compares the model's numbers in onnxruntime after each pass with those before the first and raises
-    "wrong-numbers" naming the pass; `bisect` then also finds the first application that breaks them.
+    `print_after` names passes whose result is shown by `show` ("all" for every one); `watch` looks on.
     """
 
     def __init__(
@@ -128,8 +134,7 @@ class PassManager:
         passes: Iterable[Any],
         *,
         print_after: Sequence[str] = (),
-        verify_each: bool = False,
-        bisect: bool = False,
+        watch: Watch | None = None,
         show: Callable[[str], object] = sys.stderr.write,
     ) -> None:
         self.passes = [as_pass(item) for item in passes]
@@ -141,8 +146,7 @@ class PassManager:
                 "unknown-pass", f"there is no pass {min(unknown)!r} to print after", help=f"passes: {names}"
             )
         self.print_after = frozenset(print_after)
-        self.verify = verify_each or bisect
-        self.bisect = bisect
+        self.watch = watch
         self.show = show
         self.stats = RewriteStats()
 
@@ -151,72 +155,12 @@ class PassManager:
 
     def run(self, model: ir.Model) -> RewriteStats:
         """Run every pass on `model`, in place."""
-        inputs = random_inputs(model.graph) if self.verify else {}
-        expected = run_model(model, inputs) if self.verify else []
-        limit = tolerance(model, inputs, expected) if self.verify else 0.0
+        if self.watch is not None:
+            self.watch.start(model)
         for step in self.passes:
-            before = model.clone() if self.bisect else None
-            stats = step.run(model)
-            self.stats.applications.extend(stats.applications)
+            self.stats.applications.extend(step.run(model).applications)
             if self.print_after & {"all", step.name}:
                 self.show(f"after {step}:\n{format_model(model, origins=True)}")
-            if not self.verify:
-                continue
-            _check_invariants(step, model)
-            found = run_model(model, inputs)
-            if not step.exact:
-                expected = found
-            elif (worst := difference(expected, found)) > limit:
-                blame = None
-                if before is not None and isinstance(step, RewritePass):
-                    blame = find_breaking(before, step, inputs, expected, limit)
-                raise _wrong_numbers(step, worst, blame)
+            if self.watch is not None:
+                self.watch.after(step, model)
         return self.stats
-
-
-def _check_invariants(step: Pass, model: ir.Model) -> None:
-    if not step.preserves | step.ensures >= NORMAL_FORM:
-        return
-    try:
-        check_normal_form(model)
-    except ConvkitError as e:
-        notes = tuple(f"{d.code}: {d.message}" for d in e.diagnostics[:5])
-        where = e.diagnostics[0].location
-        raise error(
-            "broken-invariant", f"pass {step} breaks the normal form", location=where, notes=notes
-        ) from e
-
-
-def find_breaking(
-    model: ir.Model, step: RewritePass, inputs: Any, expected: list[Any], limit: float
-) -> RewriteStats:
-    """The applications of `step` up to and with the first that breaks the numbers, by bisection."""
-    good, stats = 0, replace(step, limit=None).run(model.clone())
-    bad = len(stats.applications)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        trial = model.clone()
-        tried = replace(step, limit=middle).run(trial)
-        if difference(expected, run_model(trial, inputs)) > limit:
-            bad, stats = middle, tried
-        else:
-            good = middle
-    return stats
-
-
-def _wrong_numbers(step: Pass, worst: float, blame: RewriteStats | None) -> ConvkitError:
-    notes: tuple[str, ...] = ()
-    location = None
-    if blame is not None and blame.applications:
-        last = blame.applications[-1]
-        location = Location(node=", ".join(last.before))
-        notes = (
-            f"the first application that breaks them is number {len(blame.applications)}: {last.rewrite.id} "
-            f"({last.rewrite.name}), {' '.join(last.before)} -> {' '.join(last.after) or 'nothing'}",
-        )
-    return error(
-        "wrong-numbers",
-        f"pass {step} changes the model's numbers by {worst:.2g} of the output's range",
-        location=location,
-        notes=notes,
-    )

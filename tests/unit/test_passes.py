@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from convkit.compiler.watch import NumbersWatch
 from convkit.diagnostics import ConvkitError
 from convkit.ir.normal import normalize
 from convkit.ir.origin import origin_of
@@ -77,7 +78,7 @@ def test_the_default_pipeline_keeps_the_numbers():
     normalize(model)
     feeds = feeds_of(model)
     before = run(model, feeds)
-    manager = PassManager(default_pipeline(), verify_each=True)
+    manager = PassManager(default_pipeline(), watch=NumbersWatch())
     manager.run(model)
     assert_close(before, run(model, feeds))
     assert ops(model) == ["Conv", "Relu"]
@@ -110,7 +111,7 @@ def test_a_broken_invariant_names_the_pass():
             return RewriteStats()
 
     with pytest.raises(ConvkitError, match="pass untype breaks the normal form") as caught:
-        PassManager([Untype(name="untype")], verify_each=True).run(chain())
+        PassManager([Untype(name="untype")], watch=NumbersWatch()).run(chain())
     assert caught.value.diagnostics[0].location.node == "n0"
 
 
@@ -153,16 +154,16 @@ def test_print_after_shows_the_graph():
 
 
 def test_verify_each_names_the_pass():
-    manager = PassManager([DoubleNeg(), Wrong()], verify_each=True)
+    manager = PassManager([DoubleNeg(), Wrong()], watch=NumbersWatch())
     with pytest.raises(ConvkitError, match="pass wrong changes the model's numbers") as caught:
         manager.run(chain())
     assert caught.value.diagnostics[0].code == "wrong-numbers"
-    PassManager([WrongOnPurpose(), DoubleNeg()], verify_each=True).run(chain())
+    PassManager([WrongOnPurpose(), DoubleNeg()], watch=NumbersWatch()).run(chain())
 
 
 def test_bisect_names_the_application():
     with pytest.raises(ConvkitError) as caught:
-        PassManager([Wrong()], bisect=True).run(chain())
+        PassManager([Wrong()], watch=NumbersWatch(bisect=True)).run(chain())
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.location.node == "n10"
     assert "is number 4: CK-TEST-002 (wrong), n10 -> n10/Abs" in diagnostic.notes[0]
