@@ -19,7 +19,7 @@ from convkit.compiler.options import CompileOptions
 from convkit.compiler.repair import Candidate, repair
 from convkit.compiler.watch import NumbersWatch
 from convkit.dialects.tflite.graph import Graph
-from convkit.dialects.tflite.layout import assign_layout
+from convkit.dialects.tflite.layout import LayoutStats, assign_layout
 from convkit.dialects.tflite.lowering import lower
 from convkit.dialects.tflite.precision import to_fp16_weights
 from convkit.dialects.tflite.simplify import simplify
@@ -107,12 +107,7 @@ class Compilation:
     def lower(self, model: ir.Model) -> Candidate:
         """Lower a model in normal form, and judge the result."""
         with self.clock.stage("lower"):
-            graph = simplify(lower(model))
-            graph, layout = assign_layout(graph, self.options.io_layout)
-            graph = simplify(graph)
-            if self.options.precision == "fp16":
-                to_fp16_weights(graph)
-            assign_versions(graph)
+            graph, layout = lower_to_tflite(model, self.options)
         with self.clock.stage("judge"):
             verdict = judge(graph, self.target)
         return Candidate(model, graph, layout, verdict)
@@ -157,6 +152,17 @@ class Compilation:
             options=options.described(),
         )
         return CompileResult(artifact, graph, candidate.model, report)
+
+
+def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> tuple[Graph, LayoutStats]:
+    """Lower a model in normal form to the TFLite graph that is written; `model` is widened to float32."""
+    options = options or CompileOptions()
+    graph, layout = assign_layout(simplify(lower(model)), options.io_layout)
+    graph = simplify(graph)
+    if options.precision == "fp16":
+        to_fp16_weights(graph)
+    assign_versions(graph)
+    return graph, layout
 
 
 def compile_model(source: Any, target: str | Target, options: CompileOptions | None = None) -> CompileResult:

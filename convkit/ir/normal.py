@@ -22,6 +22,9 @@ from convkit.ir.infer import NORMAL_OPSET, infer_node, schema_of
 from convkit.ir.opset import upgrade_node
 from convkit.ir.origin import Origin, annotate_origins, origin_of, set_origin
 
+NORMAL_IR_VERSION = 12
+"""The version of the file format that the normal opset came with."""
+
 _POOLED = 64
 """Constants of at most this many bytes are shared by equal value."""
 
@@ -47,7 +50,7 @@ def normalize(model: ir.Model) -> None:
     kept = {d: v for d, v in graph.opset_imports.items() if d in domains}
     graph.opset_imports.clear()
     graph.opset_imports.update({"": NORMAL_OPSET, **kept})
-    model.ir_version = max(model.ir_version, 10)
+    model.ir_version = NORMAL_IR_VERSION
 
 
 class _Sweep:

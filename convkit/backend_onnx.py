@@ -1,0 +1,197 @@
+"""convkit behind ONNX's own backend interface, so that the standard's test suite can be run against it.
+
+    import onnx.backend.test
+    from convkit.backend_onnx import TFLiteBackend
+    tests = onnx.backend.test.BackendTest(TFLiteBackend, __name__)
+
+Two forms: `NormalBackend` brings a model to normal form, runs the default passes and computes the result in
+onnxruntime; `TFLiteBackend` goes on to a TFLite file and computes it in LiteRT's interpreter.
+
+The interface hands over a model without its inputs, and some operators take as an input what convkit must
+know when it compiles: the shape of a Reshape, the axes of a Squeeze. A user gives those by `--freeze`; here
+`run` does. An input is *bound*, that is, made a constant of the value that `run` was given, only if the model
+cannot be compiled otherwise, and only if it is a parameter by its name in the operator's schema
+(`PARAMETERS`): never data. `ConvkitRep.bound` names the inputs. A model is compiled once for each set of
+shapes, and anew for each run that binds inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.backend.base
+import onnx_ir as ir
+
+from convkit.diagnostics import ConvkitError
+from convkit.frontends.onnx import load_onnx
+from convkit.ir.infer import schema_of
+from convkit.ir.normal import normalize
+from convkit.passes.pipeline import PassManager, default_pipeline
+
+Arrays = Mapping[str, np.ndarray]
+Program = Callable[[Arrays], list[np.ndarray]]
+"""A compiled model: inputs by name (it may be given more than it reads) to outputs in order."""
+
+PARAMETERS = frozenset({
+    "axes", "axis", "block_shape", "cond", "condition", "delta", "depth", "dft_length", "ends",
+    "frame_length", "frame_step", "image_shape", "iou_threshold", "K", "k", "limit", "M",
+    "max_output_boxes_per_class", "num_mel_bins", "output_shape", "pads", "ratio", "repeats", "roi",
+    "sample_rate", "scales", "score_threshold", "sequence_lens", "shape", "size", "sizes", "split",
+    "start", "starts", "steps", "training_mode",
+})  # fmt: skip
+"""Inputs, by their names in ONNX's schemas, that say what an operator does rather than what it does it to."""
+
+
+def compile_normal(model: ir.Model) -> Program:
+    """The model in normal form, after the default passes, in onnxruntime. Changes `model`."""
+    from convkit.verify.runners import Reference
+
+    _optimize(model)
+    names = [value.name for value in model.graph.outputs]
+    reference = Reference(ir.to_proto(model).SerializeToString())
+
+    def run(inputs: Arrays) -> list[np.ndarray]:
+        found = reference.run(inputs)
+        return [found[name] for name in names if name is not None]
+
+    return run
+
+
+def compile_tflite(model: ir.Model) -> Program:
+    """The model as a TFLite file in LiteRT's interpreter. Changes `model`."""
+    from convkit.compiler.driver import lower_to_tflite
+    from convkit.dialects.tflite.writer import serialize
+    from convkit.verify.runners import run_tflite
+
+    _optimize(model)
+    artifact = bytes(serialize(lower_to_tflite(model)[0]))
+    names = [value.name or "" for value in model.graph.inputs]
+
+    def run(inputs: Arrays) -> list[np.ndarray]:
+        return run_tflite(artifact, [inputs[name] for name in names], threads=1)
+
+    return run
+
+
+def _optimize(model: ir.Model) -> None:
+    normalize(model)
+    PassManager(default_pipeline()).run(model)
+
+
+class ConvkitRep(onnx.backend.base.BackendRep):
+    """A model ready to run; it is compiled by the first `run`, which brings the shapes.
+
+    `bound` names the inputs that the last `run` made constants.
+    """
+
+    def __init__(self, model: onnx.ModelProto, build: Callable[[ir.Model], Program]) -> None:
+        self.bound: tuple[str, ...] = ()
+        self._model = model
+        self._build = build
+        self._programs: dict[Any, tuple[Program, tuple[str, ...]]] = {}
+        constants = {tensor.name for tensor in model.graph.initializer}
+        self._inputs = [value.name for value in model.graph.input if value.name not in constants]
+
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The outputs, in order. `inputs`: one array, a sequence in the model's order, or a mapping.
+
+        Raises ConvkitError where the model cannot be compiled, RunError where a runtime fails on it.
+        """
+        feed = self._feed(inputs)
+        key = tuple((name, array.shape, array.dtype.str) for name, array in feed.items())
+        program, self.bound = self._programs.get(key) or self._compile(feed)
+        if not self.bound:
+            self._programs[key] = program, ()
+        return tuple(program(feed))
+
+    def _feed(self, inputs: Any) -> dict[str, np.ndarray]:
+        if isinstance(inputs, Mapping):
+            return {name: np.asarray(array) for name, array in inputs.items()}
+        given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        return {name: np.asarray(array) for name, array in zip(self._inputs, given, strict=True)}
+
+    def _compile(self, feed: Arrays) -> tuple[Program, tuple[str, ...]]:
+        try:
+            return self._build(self._loaded(feed, {})), ()
+        except ConvkitError:
+            values = {name: feed[name] for name in parameter_inputs(self._model.graph) if name in feed}
+            if not values:
+                raise
+            return self._build(self._loaded(feed, values)), tuple(values)
+
+    def _loaded(self, feed: Arrays, values: Arrays) -> ir.Model:
+        shapes = {name: array.shape for name, array in feed.items() if name not in values}
+        return load_onnx(self._model, shapes, values)
+
+
+def parameter_inputs(graph: onnx.GraphProto) -> list[str]:
+    """The inputs of a graph that every reader takes for a parameter (`PARAMETERS`)."""
+    roles: dict[str, set[bool]] = {}
+    for node in graph.node:
+        schema = schema_of(node.op_type, domain=node.domain)
+        for place, name in enumerate(node.input):
+            formal = (
+                schema.inputs[min(place, len(schema.inputs) - 1)].name if schema and schema.inputs else ""
+            )
+            shape = (node.op_type, place) == ("ConstantOfShape", 0)
+            roles.setdefault(name, set()).add(shape or formal in PARAMETERS)
+    return [value.name for value in graph.input if roles.get(value.name) == {True}]
+
+
+class ConvkitBackend(onnx.backend.base.Backend):
+    """What both forms share; use `NormalBackend` or `TFLiteBackend`."""
+
+    @staticmethod
+    def build(model: ir.Model) -> Program:
+        """Compile a model, which may be changed."""
+        raise NotImplementedError
+
+    @classmethod
+    def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> ConvkitRep:
+        """A handle whose `run` compiles and computes."""
+        return ConvkitRep(model, cls.build)
+
+    @classmethod
+    def run_node(
+        cls,
+        node: onnx.NodeProto,
+        inputs: Any,
+        device: str = "CPU",
+        outputs_info: Sequence[tuple[np.dtype[Any], tuple[int, ...]]] | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """The outputs of one operator on `inputs`, in order; `opset_version` defaults to the newest."""
+        arrays = [np.asarray(a) for a in inputs]
+        names = [name for name in node.input if name]
+        graph = onnx.helper.make_graph(
+            [node],
+            "node",
+            [
+                onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+                for n, a in zip(names, arrays, strict=True)
+            ],
+            [onnx.ValueInfoProto(name=name) for name in node.output],
+        )
+        version = kwargs.get("opset_version", onnx.defs.onnx_opset_version())
+        opset = onnx.helper.make_opsetid(node.domain, version)
+        return cls.prepare(onnx.helper.make_model(graph, opset_imports=[opset])).run(arrays)
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        """Both runtimes compute on the CPU."""
+        return device.split(":")[0] == "CPU"
+
+
+class NormalBackend(ConvkitBackend):
+    """The normal form and the default passes, computed by onnxruntime."""
+
+    build = staticmethod(compile_normal)
+
+
+class TFLiteBackend(ConvkitBackend):
+    """The TFLite file, computed by LiteRT's interpreter."""
+
+    build = staticmethod(compile_tflite)
