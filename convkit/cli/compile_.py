@@ -64,4 +64,5 @@ def command(
         from convkit.report.terminal import render
 
         render(report, console(), verbose)
-    return ExitCode.OK
+    wrong = any(finding.severity == "error" for finding in report.findings)
+    return ExitCode.FINDING if wrong else ExitCode.OK

@@ -23,6 +23,7 @@ from convkit.report import (
     InterfaceTensor,
     ModelIdentity,
     OpEntry,
+    OracleAnswer,
     OriginEntry,
     Partition,
     QuantizationEntry,
@@ -136,18 +137,45 @@ def partition_entries(graph: Graph, verdict: GraphVerdict) -> tuple[Partition, .
     )
 
 
-def sensitivity(verification: Verification | None) -> tuple[Finding, ...]:
-    """A warning for each output that passed only because rounding alone moves it that far."""
+def doubts(verification: Verification | None) -> tuple[Finding, ...]:
+    """A warning for each output whose comparison says little: one that passed only because rounding alone
+    moves it that far, or that is zero everywhere on these inputs."""
     outputs = verification.outputs if verification is not None else ()
-    return tuple(
+    sensitive = [
         Finding(
             "sensitive-output",
-            f"output {output.name!r} is off by {output.max_rel:.1e} of its range; rounding the weights alone "
-            f"moves it by {output.noise:.1e} on these inputs, so the figure says little: verify on real "
-            "inputs by --inputs",
+            f"output {o.name!r} is off by {o.max_rel:.1e} of its range; rounding the weights alone moves it "
+            f"by {o.noise:.1e} on these inputs, so the figure says little: verify on real inputs by --inputs",
         )
-        for output in outputs
-        if output.passed and output.noise is not None
+        for o in outputs
+        if o.passed and o.noise is not None
+    ]
+    silent = [
+        Finding(
+            "silent-output",
+            f"output {o.name!r} is zero everywhere on these inputs, so the comparison says little: verify "
+            "on real inputs by --inputs",
+        )
+        for o in outputs
+        if o.silent
+    ]
+    return (*sensitive, *silent)
+
+
+def remarks(oracle: OracleAnswer | Finding | None) -> tuple[Finding, ...]:
+    """What the user must know of the oracle: that it could not be asked, or computes something else."""
+    if oracle is None:
+        return ()
+    if isinstance(oracle, Finding):
+        return (oracle,)
+    return tuple(
+        Finding(
+            "wrong-on-accelerator",
+            f"{oracle.name} computes output {o.name!r} wrong, by {o.max_rel:.1e} of its range",
+            severity="error",
+        )
+        for o in oracle.outputs
+        if not o.passed
     )
 
 

@@ -14,8 +14,10 @@ from typing import Any
 import onnx_ir as ir
 
 from convkit.compiler import assemble
-from convkit.compiler.confirm import Interface, confirm, reference_beside
+from convkit.compiler.confirm import confirm, reference_beside
+from convkit.compiler.interface import Interface
 from convkit.compiler.options import CompileOptions
+from convkit.compiler.oracle import ask_oracle
 from convkit.compiler.repair import Candidate, repair
 from convkit.compiler.watch import NumbersWatch
 from convkit.dialects.tflite.graph import Graph
@@ -30,7 +32,7 @@ from convkit.frontends.onnx import load_onnx
 from convkit.ir.facts import constant
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
-from convkit.report import Artifact, Report, to_json
+from convkit.report import Artifact, OracleAnswer, Report, to_json
 from convkit.targets import Target, judge, load_target
 
 
@@ -130,12 +132,14 @@ class Compilation:
             graph, layout = candidate.graph, candidate.layout
             with self.clock.stage("write"):
                 artifact = bytes(serialize(graph))
+            stored = interface.stored(layout)
             verification = oracle = None
-            if options.verify or options.oracle:
+            if options.verify:
                 with self.clock.stage("verify"):
-                    verification, oracle = confirm(
-                        reference(), candidate, artifact, interface.stored(layout), options
-                    )
+                    verification = confirm(reference(), candidate, artifact, stored, options)
+            if options.oracle:
+                with self.clock.stage("oracle"):
+                    oracle = ask_oracle(self.target, candidate, stored, reference())
         inputs, outputs = assemble.interface(graph, layout)
         report = Report(
             model=assemble.identify_model(self.source, candidate.model, opset),
@@ -146,8 +150,8 @@ class Compilation:
             partitions=assemble.partition_entries(graph, candidate.verdict),
             rewrites=assemble.rewrite_entries(manager.stats, cures),
             verification=verification,
-            oracle=oracle,
-            findings=assemble.sensitivity(verification),
+            oracle=oracle if isinstance(oracle, OracleAnswer) else None,
+            findings=(*assemble.doubts(verification), *assemble.remarks(oracle)),
             timings=self.clock.seconds,
             options=options.described(),
         )

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import onnx_ir as ir
 
-from convkit.compiler.confirm import Interface
+from convkit.compiler.interface import Interface
 from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.verify import check
 from convkit.passes.base import NORMAL_FORM, Pass, RewritePass

@@ -146,7 +146,7 @@ class OutputError:
     where there is no error at all, `cosine` where a vector is zero. `mismatches` counts elements
     that must be equal and are not: integers, booleans, and where either side is NaN or infinite.
     `noise` is what rounding alone does to the output, relative to its range; it is measured only where
-    an error is above the tolerance.
+    an error is above the tolerance. `silent`: the reference is zero everywhere, so little is proved.
     """
 
     name: str
@@ -159,6 +159,7 @@ class OutputError:
     mismatches: int
     passed: bool
     noise: float | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
