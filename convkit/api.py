@@ -17,25 +17,31 @@ if TYPE_CHECKING:
     from convkit.report import Report
     from convkit.targets import Target
 
-    Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
+    Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | Any
+    """A path (of any format), an ONNX or TFLite file's bytes, `module.py:factory`, or a live model."""
 
 
 def load(
     source: Source,
     inputs: Mapping[str, Sequence[int]] | None = None,
     freeze: Mapping[str, Any] | None = None,
+    **importing: Any,
 ) -> ir.Model:
-    """Read an ONNX model (path, bytes, ModelProto or onnx_ir.Model) and bring it to normal form.
+    """Read a model of any format and bring it to normal form.
 
     `inputs` gives static shapes to symbolic inputs, by name; `freeze` gives values to inputs that are to
-    become constants. Raises ConvkitError for what is no model that convkit can read.
+    become constants; `importing` are the other fields of `convkit.frontends.ImportOptions`, such as
+    `example_inputs` of a torch.nn.Module. Raises ConvkitError for what is no model that convkit can read.
     """
-    from convkit.frontends.onnx import load_onnx
+    from convkit.frontends import ImportOptions, load_any
     from convkit.ir.normal import normalize
 
-    model = load_onnx(source, inputs, freeze)
+    model = load_any(source, ImportOptions(inputs=inputs or {}, freeze=freeze or {}, **importing)).model
     normalize(model)
     return model
+
+
+_RENAMED = {"dtypes": "input_dtypes"}
 
 
 def compile(
@@ -51,15 +57,17 @@ def compile(
     data: str | os.PathLike[str] | None = None,
     oracle: bool = False,
     verify: bool = True,
+    **importing: Any,
 ) -> CompileResult:
     """Compile a model for a target, as the command `convkit compile` does; writes nothing.
 
     `passes` are your own: Rewrite classes or instances, Pass objects, or functions on an onnx_ir.Model,
     run after the built-in ones. `allow` is the loss that rewrites may bring at most. `inputs` gives
     static shapes to symbolic inputs, `freeze` values to inputs that are to become constants, `data` names
-    an .npz of real inputs to verify on, `oracle` asks the vendor's own delegate too. The result holds the
-    artifact's bytes and the report; `result.save(folder)` writes both. Raises ConvkitError for bad input,
-    for what cannot be lowered, and for wrong numbers.
+    an .npz of real inputs to verify on, `oracle` asks the vendor's own delegate too. `importing` are the
+    other fields of `convkit.frontends.ImportOptions`, such as `example_inputs` of a torch.nn.Module. The
+    result holds the artifact's bytes and the report; `result.save(folder)` writes both. Raises ConvkitError
+    for bad input, for what cannot be lowered, and for wrong numbers.
     """
     options = CompileOptions(
         precision=precision,
@@ -71,6 +79,7 @@ def compile(
         oracle=oracle,
         verify=verify,
         inputs=None if data is None else Path(data),
+        **{_RENAMED.get(name, name): value for name, value in importing.items()},
     )
     return compile_model(source, target, options)
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from convkit.cli.console import console, exits, progress
-from convkit.cli.options import common, compiling, model_argument
+from convkit.cli.options import common, compiling, model_argument, stem_of
 from convkit.diagnostics import ExitCode
 from convkit.files import output_folder
 
@@ -53,11 +53,11 @@ def command(
     from convkit.report import to_json
 
     options = compile_options(**compiling, inputs=inputs, verify=not no_verify)
-    folder = output or Path(f"{model.stem}-{Path(target).stem}")
+    folder = output or Path(f"{stem_of(model)}-{Path(target).stem}")
     with output_folder(folder):  # before the work begins: an unwritable folder is told at once
         with progress(not (quiet or as_json), f"compiling {model.name} for {target}"):
             result = compile_model(model, target, options)
-        report = result.save(folder, model.stem)
+        report = result.save(folder, stem_of(model))
     if as_json:
         click.echo(to_json(report), nl=False)
     elif not quiet:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convkit.cli.console import console, exits
-from convkit.cli.options import common, model_argument, shapes_option
+from convkit.cli.options import common, import_options, importing, model_argument
 from convkit.diagnostics import ExitCode
 
 if TYPE_CHECKING:
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @model_argument
-@shapes_option
+@importing
 @common
 @exits
 def command(
     model: Path,
-    shapes: tuple[tuple[str, tuple[int, ...]], ...],
     as_json: bool,
     quiet: bool,
     verbose: int,
     debug: bool,
+    **importing: Any,
 ) -> ExitCode:
     """Show MODEL in normal form: its inputs and outputs, and its operators with their MACs, parameters and
     bytes, by type; with -v one by one."""
-    from convkit.frontends.onnx import load_onnx
+    from convkit.frontends import load_any
     from convkit.ir.normal import normalize
 
-    loaded = load_onnx(model, dict(shapes))
+    loaded = load_any(model, import_options(**importing)).model
     normalize(loaded)
     if as_json:
         click.echo(json.dumps(_as_dict(loaded.graph), indent=2, ensure_ascii=False))

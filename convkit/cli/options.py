@@ -11,25 +11,37 @@ import click
 
 if TYPE_CHECKING:
     from convkit.compiler import CompileOptions
+    from convkit.frontends import ImportOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """NAME:SHAPE with positive sizes, `x:1x3x224x224` or `x:1,3,224,224`; `x:` is a scalar.
+Shaped = tuple[str, tuple[int, ...], str]
+"""Name, shape and element type ("" where none is given) of an input."""
+
+_DTYPES = (
+    "float32", "float16", "float64", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+)  # fmt: skip
+
+
+def parse_shape(text: str) -> Shaped:
+    """NAME:SHAPE[:DTYPE] with positive sizes, `x:1x3x224x224` or `ids:1,16:int64`; `x:` is a scalar.
 
     Raises click.BadParameter for anything else.
     """
     name, colon, shape = text.rpartition(":")
+    dtype = ""
+    if shape in _DTYPES and ":" in name:
+        dtype, (name, colon, shape) = shape, name.rpartition(":")
     sizes = [size for size in re.split(r"[x,*\s]+", shape.strip("[]() ")) if size]
     if not colon or not name or not all(size.isdecimal() and int(size) for size in sizes):
-        raise click.BadParameter(f"{text!r} is not NAME:SHAPE, for example x:1x3x224x224")
-    return name, tuple(int(size) for size in sizes)
+        raise click.BadParameter(f"{text!r} is not NAME:SHAPE[:DTYPE], for example x:1x3x224x224")
+    return name, tuple(int(size) for size in sizes), dtype
 
 
 def _parse_shapes(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, tuple[int, ...]], ...]:
+) -> tuple[Shaped, ...]:
     return tuple(parse_shape(text) for text in values)
 
 
@@ -66,9 +78,39 @@ def compiling(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def importing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What steers how a model is read."""
+    for option in reversed(_IMPORTING):
+        function = option(function)
+    return function
+
+
+def stem_of(model: Path) -> str:
+    """What output is called after: the file's stem, or the name in `module.py:Name`."""
+    from convkit.frontends.formats import code_reference
+
+    code = code_reference(model)
+    return code[1].rpartition(".")[2] if code else model.stem or model.resolve().stem
+
+
+def import_options(
+    *, shapes: tuple[Shaped, ...], frozen: tuple[tuple[str, Any], ...], weights: Path | None, trust: bool
+) -> ImportOptions:
+    """The options of `importing` as the frontends take them."""
+    from convkit.frontends import ImportOptions
+
+    return ImportOptions(
+        inputs={name: shape for name, shape, _ in shapes},
+        dtypes={name: dtype for name, _, dtype in shapes if dtype},
+        freeze=dict(frozen),
+        weights=weights,
+        trust=trust,
+    )
+
+
 def compile_options(
     *,
-    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    shapes: tuple[Shaped, ...],
     frozen: tuple[tuple[str, Any], ...],
     allow: str | None,
     passes: tuple[str, ...],
@@ -80,7 +122,8 @@ def compile_options(
     from convkit.rewrite import Exactness
 
     return CompileOptions(
-        input_shapes=dict(shapes),
+        input_shapes={name: shape for name, shape, _ in shapes},
+        input_dtypes={name: dtype for name, _, dtype in shapes if dtype},
         freeze=dict(frozen),
         allow=Exactness[allow.upper()] if allow else Exactness.REASSOCIATED,
         passes=tuple(found for source in passes for found in load_passes(source)),
@@ -98,11 +141,26 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
 shapes_option: Decorator = click.option(
     "--input",
     "shapes",
-    metavar="NAME:SHAPE",
+    metavar="NAME:SHAPE[:DTYPE]",
     multiple=True,
     callback=_parse_shapes,
     help="Static shape of an input, such as x:1x3x224x224. Repeatable.",
 )
+
+_freeze_option: Decorator = click.option(
+    "--freeze", "frozen", metavar="NAME=VALUE", multiple=True, callback=_parse_values,
+    help="Make an input a constant, such as rate=16000. Repeatable.",
+)  # fmt: skip
+
+_IMPORTING: list[Decorator] = [
+    shapes_option,
+    _freeze_option,
+    click.option(
+        "--weights", type=click.Path(path_type=Path), metavar="FILE",
+        help="Weights (.pt or .safetensors) for a network given as module.py:Network.",
+    ),
+    click.option("--trust", is_flag=True, help="Let code that the model file brings along run."),
+]  # fmt: skip
 
 _COMPILING: list[Decorator] = [
     click.option(
@@ -117,11 +175,7 @@ _COMPILING: list[Decorator] = [
         "--allow", type=click.Choice(["approximate", "retrain"]),
         help="Also apply rewrites that change the function: within a bound, or to be fine-tuned.",
     ),
-    shapes_option,
-    click.option(
-        "--freeze", "frozen", metavar="NAME=VALUE", multiple=True, callback=_parse_values,
-        help="Make an input a constant, such as rate=16000. Repeatable.",
-    ),
+    *_IMPORTING,
     click.option("--oracle", is_flag=True, help="Ask the vendor's own delegate or compiler too."),
     click.option(
         "--passes", metavar="FILE.py", multiple=True,

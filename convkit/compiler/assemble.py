@@ -37,18 +37,18 @@ from convkit.targets import GraphVerdict, OpVerdict, Target
 from convkit.targets import Reason as Found
 
 
-def identify_model(source: Any, model: ir.Model, opset: int | None) -> ModelIdentity:
-    """Identity of the imported model: of its file where it has one."""
+def identify_model(source: Any, kind: str, model: ir.Model, opset: int | None) -> ModelIdentity:
+    """Identity of the imported model: its format, and its file where it has one."""
     digest = hashlib.sha256()
     path = Path(source) if isinstance(source, (str, os.PathLike)) else None
-    if path is not None:
+    if path is not None and path.is_file():
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     elif isinstance(source, bytes):
         digest.update(source)
     producer = " ".join(p for p in (model.producer_name, model.producer_version) if p)
-    return ModelIdentity(str(path or ""), digest.hexdigest(), "onnx", opset, producer)
+    return ModelIdentity(str(path or ""), digest.hexdigest(), kind, opset, producer)
 
 
 _ACCELERATORS = {"litert-gpu": "the GPU", "xnnpack": "XNNPACK"}

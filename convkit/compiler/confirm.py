@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -16,6 +14,7 @@ from convkit.compiler.interface import Interface, bind
 from convkit.compiler.options import CompileOptions
 from convkit.compiler.repair import Candidate
 from convkit.diagnostics import ConvkitError
+from convkit.frontends import Runtime
 from convkit.report import Verification
 from convkit.verify.noise import FLOAT16_ROUNDOFF, FLOAT32_ROUNDOFF, rounding_noise
 from convkit.verify.numeric import (
@@ -30,17 +29,17 @@ from convkit.verify.numeric import (
 
 @contextmanager
 def reference_beside(
-    source: Any, model: ir.Model, options: CompileOptions, frozen: Mapping[str, Any]
+    source: Runtime, model: ir.Model, options: CompileOptions, frozen: Mapping[str, Any]
 ) -> Iterator[Callable[[], ReferenceRun]]:
-    """Run `source` in onnxruntime on a thread of its own, while the caller compiles; call for the answer.
+    """Run the model as given, `source`, on a thread while the caller compiles; call for the answer.
 
-    `model` is the source as loaded, with static input shapes; `frozen` holds the values of its inputs that
+    `model` is the model as loaded, with static input shapes; `frozen` holds the values of its inputs that
     became constants. Nothing runs where `options` ask for no comparison.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
         if options.verify or options.oracle:
             inputs = bind(model.graph.inputs)
-            yield pool.submit(run_reference, _runnable(source), inputs, options.inputs, frozen).result
+            yield pool.submit(run_reference, source, inputs, options.inputs, frozen).result
         else:
             yield lambda: ReferenceRun("", "", {}, {})
 
@@ -76,13 +75,3 @@ def confirm(
     return verification
 
 
-def _runnable(source: Any) -> Path | bytes:
-    """The model as onnxruntime takes it."""
-    if isinstance(source, (str, os.PathLike)):
-        return Path(source)
-    if isinstance(source, bytes):
-        return source
-    proto = ir.to_proto(source) if isinstance(source, ir.Model) else source
-    serialized = proto.SerializeToString()
-    assert isinstance(serialized, bytes)
-    return serialized

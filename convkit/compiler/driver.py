@@ -28,7 +28,7 @@ from convkit.dialects.tflite.simplify import simplify
 from convkit.dialects.tflite.versions import assign_versions
 from convkit.dialects.tflite.writer import serialize
 from convkit.files import output_folder, write_all
-from convkit.frontends.onnx import load_onnx
+from convkit.frontends import Imported, load_any
 from convkit.ir.facts import constant
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
@@ -84,13 +84,13 @@ class Compilation:
         self.clock = Clock()
         self.target = load_target(target) if isinstance(target, str) else target
 
-    def load(self) -> ir.Model:
+    def load(self) -> Imported:
         """The model as imported, every origin noted."""
         with self.clock.stage("import"):
-            model = load_onnx(self.source, self.options.input_shapes, self.options.freeze)
-            constants = model.graph.initializers
+            imported = load_any(self.source, self.options.importing)
+            constants = imported.model.graph.initializers
             self.frozen = {name: constant(constants[name]) for name in self.options.freeze}
-        return model
+        return imported
 
     def prepare(self, model: ir.Model) -> PassManager:
         """Bring `model` to normal form and run the default and the user's passes."""
@@ -123,9 +123,10 @@ class Compilation:
     def run(self) -> CompileResult:
         """All stages."""
         options = self.options
-        model = self.load()
+        imported = self.load()
+        model = imported.model
         opset = model.graph.opset_imports.get("")
-        with reference_beside(self.source, model, options, self.frozen) as reference:
+        with reference_beside(imported.reference, model, options, self.frozen) as reference:
             manager = self.prepare(model)
             interface = Interface.of(model.graph)
             candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
@@ -142,7 +143,7 @@ class Compilation:
                     oracle = ask_oracle(self.target, candidate, stored, reference())
         inputs, outputs = assemble.interface(graph, layout)
         report = Report(
-            model=assemble.identify_model(self.source, candidate.model, opset),
+            model=assemble.identify_model(self.source, imported.format, candidate.model, opset),
             target=assemble.identify_target(self.target),
             ops=assemble.op_entries(graph, candidate.verdict),
             inputs=inputs,
@@ -170,7 +171,7 @@ def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> t
 
 
 def compile_model(source: Any, target: str | Target, options: CompileOptions | None = None) -> CompileResult:
-    """Compile an ONNX model (path, bytes, ModelProto or onnx_ir.Model) for a target.
+    """Compile a model of any format that `convkit.frontends.load_any` takes for a target.
 
     Nothing is written; `CompileResult.artifact` is the file's contents. Raises ConvkitError for bad
     input, for operators that cannot be lowered, and "wrong-numbers" where the artifact does not

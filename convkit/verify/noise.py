@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from convkit.ir.facts import constant
+from convkit.ir.facts import constant, is_op
 from convkit.verify.runners import Reference
 
 FLOAT32_ROUNDOFF = 2.0**-24
@@ -31,18 +31,22 @@ def _moved(array: np.ndarray, rng: np.random.Generator, roundoff: float) -> np.n
 def rounding_noise(
     model: ir.Model, inputs: Mapping[str, np.ndarray], roundoff: float = FLOAT32_ROUNDOFF
 ) -> dict[str, float]:
-    """The greatest change of each float output over three trials, relative to the output's range.
+    """The greatest change of each float output over three trials, relative to the output's range; of
+    integers, those that a QuantizeLinear makes: rounding can move these by whole steps.
 
     `model` is in normal form and left as it is; `inputs` are arrays by name; `roundoff` is the unit
     roundoff of the precision the weights are stored in.
     """
     base = Reference(ir.to_proto(model).SerializeToString()).run(inputs)
-    noise = {name: 0.0 for name, array in base.items() if array.dtype.kind == "f"}
+    quantized = {v.name for v in model.graph.outputs if is_op(v.producer(), "QuantizeLinear")}
+    noise = {name: 0.0 for name, array in base.items() if array.dtype.kind == "f" or name in quantized}
     for seed in range(_TRIALS):
         rng = np.random.default_rng(seed)
         trial = model.clone()
         weights = dict.fromkeys(
-            node.inputs[1] for node in trial.graph if node.op_type in _WEIGHTED and len(node.inputs) > 1
+            _stored(node.inputs[1])
+            for node in trial.graph
+            if node.op_type in _WEIGHTED and len(node.inputs) > 1
         )
         for value in weights:
             array = constant(value)
@@ -55,10 +59,16 @@ def rounding_noise(
     return noise
 
 
+def _stored(weight: ir.Value | None) -> ir.Value | None:
+    """The constant to be moved: of quantized weights that is their scale."""
+    producer = weight.producer() if weight is not None else None
+    return producer.inputs[1] if producer is not None and is_op(producer, "DequantizeLinear") else weight
+
+
 def _change(before: np.ndarray, after: np.ndarray) -> float:
     finite = np.isfinite(before) & np.isfinite(after)
     if not finite.any():
         return 0.0
     known = before[finite].astype(np.float64)
     span = max(known.max(), 0.0) - min(known.min(), 0.0)
-    return float(np.abs(after[finite] - known).max() / (span or 1.0))
+    return float(np.abs(after[finite].astype(np.float64) - known).max() / (span or 1.0))

@@ -38,6 +38,38 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, ValueError)
 
 
+class OnnxRuntime:
+    """An ONNX model (a file, its bytes, a ModelProto or an onnx_ir.Model) in onnxruntime, which is given it
+    anew for each run and keeps nothing in between."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    @property
+    def description(self) -> str:
+        """The runtime's name and version."""
+        return f"onnxruntime {version('onnxruntime')}"
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        return Reference(_runnable(self._model)).run(inputs)
+
+
+def _runnable(source: Any) -> Path | bytes:
+    """The model as onnxruntime takes it."""
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source)
+    if isinstance(source, bytes):
+        return source
+    if not hasattr(source, "SerializeToString"):
+        import onnx_ir as ir
+
+        source = ir.to_proto(source)
+    serialized = source.SerializeToString()
+    assert isinstance(serialized, bytes)
+    return serialized
+
+
 class Reference:
     """The imported ONNX model in onnxruntime on the CPU, every node as written (no graph optimisation)."""
 
@@ -54,7 +86,6 @@ class Reference:
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except _ort_errors() as refused:
             raise RunError(str(refused)) from refused
-        self.description = f"onnxruntime {ort.__version__}"
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name. `inputs` may hold names that the model does not read."""
@@ -99,15 +130,14 @@ def runtime_name() -> str:
 
 
 def run_tflite(
-    artifact: Path | bytes, inputs: Sequence[Feed | np.ndarray], threads: int = 4
+    artifact: Path | bytes, inputs: Sequence[Feed | np.ndarray], threads: int = 4, foreign: bool = False
 ) -> list[np.ndarray]:
     """Outputs in the artifact's order; `inputs` in its order too. For artifacts that convkit wrote:
-    a malformed file can crash the interpreter, so a foreign one belongs into `run_tflite_apart`.
+    a malformed file can crash the interpreter, so a `foreign` one belongs into `run_tflite_apart`.
     """
     with _captured_stderr() as log:
         try:
-            interpreter = _interpreter(artifact, threads)
-            interpreter.allocate_tensors()
+            interpreter = _interpreter(artifact, threads, foreign)
             for detail, given in zip(interpreter.get_input_details(), inputs, strict=True):
                 array = given(np.dtype(detail["dtype"])) if callable(given) else given
                 interpreter.set_tensor(detail["index"], array)
@@ -118,8 +148,9 @@ def run_tflite(
             raise RunError("\n".join(dict.fromkeys([*said, str(failed)]))) from failed
 
 
-def _interpreter(artifact: Path | bytes, threads: int) -> Any:
-    """An interpreter that has no memory yet, with XNNPACK unless that would take too much of it."""
+def _interpreter(artifact: Path | bytes, threads: int, foreign: bool) -> Any:
+    """An interpreter that is ready, with XNNPACK unless that would take too much memory, or refuses a
+    foreign artifact."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     source = {"model_content": artifact} if isinstance(artifact, bytes) else {"model_path": str(artifact)}
@@ -133,9 +164,16 @@ def _interpreter(artifact: Path | bytes, threads: int) -> Any:
         int(np.prod(detail["shape"])) * np.dtype(detail["dtype"]).itemsize
         for detail in plain.get_tensor_details()
     )
-    if weights + (tensors - weights) / 8 > XNNPACK_BYTES:
-        return plain
-    return Interpreter(**source, num_threads=threads)
+    if weights + (tensors - weights) / 8 <= XNNPACK_BYTES:
+        quick = Interpreter(**source, num_threads=threads)
+        try:
+            quick.allocate_tensors()
+            return quick
+        except RuntimeError:
+            if not foreign:
+                raise
+    plain.allocate_tensors()
+    return plain
 
 
 def run_tflite_apart(artifact: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -165,7 +203,7 @@ def _child(artifact: str, given: str, made: str) -> None:
     with np.load(given) as archive:
         inputs = [archive[str(i)] for i in range(len(archive.files))]
     try:
-        outputs = run_tflite(Path(artifact), inputs)
+        outputs = run_tflite(Path(artifact), inputs, foreign=True)
     except RunError as failed:
         sys.exit(" ".join(str(failed).split()))
     np.savez(made, **{str(i): array for i, array in enumerate(outputs)})  # type: ignore[arg-type]

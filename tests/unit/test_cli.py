@@ -47,13 +47,14 @@ def test_unknown_command_is_exit_code_2() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("x:1x3x224x224", ("x", (1, 3, 224, 224))),
-        ("x:1,3,8", ("x", (1, 3, 8))),
-        ("serving_default_input:0:[1, 8]", ("serving_default_input:0", (1, 8))),
-        ("sr:", ("sr", ())),
+        ("x:1x3x224x224", ("x", (1, 3, 224, 224), "")),
+        ("x:1,3,8", ("x", (1, 3, 8), "")),
+        ("serving_default_input:0:[1, 8]", ("serving_default_input:0", (1, 8), "")),
+        ("sr:", ("sr", (), "")),
+        ("ids:1x16:int64", ("ids", (1, 16), "int64")),
     ],
 )
-def test_input_shape(text: str, value: tuple[str, tuple[int, ...]]) -> None:
+def test_input_shape(text: str, value: tuple[str, tuple[int, ...], str]) -> None:
     assert parse_shape(text) == value
 
 

@@ -128,12 +128,12 @@ def default_options(code: str) -> dict[str, Any]:
     found = {}
     for name, attribute in option_fields(code).items():
         value, enum = getattr(packed, attribute), option_enum(name)
-        found[name] = _enum_names(enum).get(value, value) if enum else value
+        found[name] = enum_names(enum).get(value, value) if enum else value
     return found
 
 
 @cache
-def _enum_names(enum: str) -> dict[int, str]:
+def enum_names(enum: str) -> dict[int, str]:
     return {value: name for name, value in enum_values(enum).items()}
 
 

@@ -1,0 +1,61 @@
+"""`convkit import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from convkit.cli.console import console, exits, progress
+from convkit.cli.options import common, import_options, importing, model_argument, stem_of
+from convkit.diagnostics import ExitCode, error
+
+
+@click.command("import")
+@model_argument
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.onnx", help="Default: <stem>.onnx."
+)
+@importing
+@common
+@exits
+def command(
+    model: Path,
+    output: Path | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    debug: bool,
+    **importing: Any,
+) -> ExitCode:
+    """Write MODEL, of any format, as ONNX in normal form: one opset, static shapes, constants folded."""
+    import json
+
+    import onnx_ir as ir
+
+    from convkit.files import output_folder, write_all
+    from convkit.frontends import load_any
+    from convkit.ir.normal import normalize
+
+    path = output or Path(f"{stem_of(model)}.onnx")
+    if path.resolve() == model.resolve():
+        raise error(
+            "same-file", "the output is the model itself", help="choose another name with -o FILE.onnx"
+        )
+    with output_folder(path.parent):
+        with progress(not (quiet or as_json), f"importing {model.name}"):
+            imported = load_any(model, import_options(**importing))
+            normalize(imported.model)
+            proto = ir.to_proto(imported.model)
+            try:
+                data = proto.SerializeToString()
+            except ValueError as e:  # protobuf holds 2 GiB at most
+                raise error("model-too-large", "the model does not fit into one ONNX file of 2 GiB") from e
+        write_all(path.parent, {path.name: data})
+    if as_json:
+        said = {"format": imported.format, "output": str(path), "nodes": len(list(imported.model.graph))}
+        click.echo(json.dumps(said))
+    elif not quiet:
+        console().print(f"{path}: {len(list(imported.model.graph))} nodes, from {imported.format}")
+    return ExitCode.OK
