@@ -63,7 +63,7 @@ def _picked(node: ir.Node, view: View) -> View | None:
     """A Gather along one axis by constant indices that count in mixed radix."""
     indices = input_at(node, 1)
     found = ints(indices) if is_op(node, "Gather") else None
-    if not found or indices is None or rank_of(indices) != 1 or len(found) > _MOST_INDICES:
+    if not found or indices is None or len(found) > _MOST_INDICES:
         return None
     shape, axis = shape_of(node.inputs[0]), attr(node, "axis", 0)  # type: ignore[arg-type]
     return pick(view, shape, axis, [i + shape[axis] if i < 0 else i for i in found])

@@ -200,7 +200,7 @@ def _cut_at(digits: Iterable[Digit], edges: Sequence[int]) -> list[Digit] | None
     for n, s in digits:
         size = n
         for edge in reversed(edges):
-            if not s < edge < size * s:
+            if not s < edge <= (size - 1) * s:
                 continue
             minor, remainder = divmod(edge, s)
             if remainder or size % minor:

@@ -49,7 +49,7 @@ def plan_view(source: Shape, view: View, target: Shape) -> Plan | None:
     Every value in between has rank <= MAX_RANK. With as many operators, a Slice is preferred to a Gather
     and a Transpose to both.
     """
-    if view.size == prod(source):
+    if keeps_all(view, source):
         plans = [
             _permute(source, view, target),
             _own_gather(source, view, target),
@@ -58,7 +58,12 @@ def plan_view(source: Shape, view: View, target: Shape) -> Plan | None:
     else:
         plans = [f(source, view, target) for f in (_own_slice, _own_gather, _boxed_slice)]
     found = [p for p in plans if p is not None]
-    return min(found, key=len) if found else None
+    return min(found, key=len) if found else _own_gathers(source, view, target)
+
+
+def keeps_all(view: View, source: Shape) -> bool:
+    """Whether a view holds every element of its source exactly once."""
+    return merge_digits(sorted(view.digits, key=lambda d: -d[1])) == merge_digits([(prod(source), 1)])
 
 
 def emit_plan(rw: Rewriter, x: ir.Value, plan: Plan) -> ir.Value:
@@ -122,6 +127,37 @@ def _own_slice(source: Shape, view: View, target: Shape) -> Plan | None:
     return None if after is None else (Step("Slice", sliced, (tuple(starts), tuple(steps))), *after)
 
 
+def _own_gathers(source: Shape, view: View, target: Shape) -> Plan | None:
+    """A Gather along each of the source's own axes that is not kept whole, then the permutation left.
+
+    It repeats elements where windows overlap.
+    """
+    digits = cut_at_axes(view.digits, source)
+    if digits is None or len(source) > MAX_RANK:
+        return None
+    axis_of, shape, strides = _axes_of(digits, source), list(source), strides_of(source)
+    plan: list[Step] = []
+    for axis, (size, stride) in enumerate(zip(source, strides, strict=True)):
+        own = [d for d, a in zip(digits, axis_of, strict=True) if a == axis]
+        start = view.offset // stride % size
+        if any(s % stride for _, s in own) or start + sum((n - 1) * s // stride for n, s in own) >= size:
+            return None
+        if merge_digits(own) == merge_digits([(size, stride)]):
+            continue
+        indices = tuple(start + p // stride for p in View(tuple(own)).positions())
+        if len(indices) > _MAX_INDICES:
+            return None
+        shape[axis] = len(indices)
+        plan.append(Step("Gather", tuple(shape), (axis, indices)))
+    place = list(strides_of(shape))
+    rest: list[Digit] = []
+    for (n, _), axis in reversed(list(zip(digits, axis_of, strict=True))):
+        rest.append((n, place[axis]))
+        place[axis] *= n
+    after = _permute(tuple(shape), make_view(reversed(rest)), target)
+    return None if after is None else (*plan, *after)
+
+
 def _axes_of(digits: Sequence[Digit], source: Shape) -> list[int]:
     """The axis of `source` along which each digit moves."""
     strides = strides_of(source)
@@ -156,8 +192,6 @@ def _own_gather(source: Shape, view: View, target: Shape) -> Plan | None:
 
 def _boxed_slice(source: Shape, view: View, target: Shape) -> Plan | None:
     """Reshape so that every digit is an axis of its own, Slice there, then permute."""
-    if view.size == prod(source):
-        return None
     ordered = sorted(view.digits, key=lambda d: -d[1])
     sizes, counts, starts = [], [], []
     outer = prod(source)
