@@ -23,16 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench import agreement, cases  # noqa: E402
-from convkit.compiler import CompileOptions, compile_model  # noqa: E402
+from convkit.compiler import CompileOptions, CompileResult, compile_model  # noqa: E402
 from convkit.diagnostics import ConvkitError  # noqa: E402
-from convkit.dialects.tflite.graph import Graph  # noqa: E402
-from convkit.targets import RuleSeverity  # noqa: E402
+from convkit.dialects.tflite.graph import Graph, Op, Tensor  # noqa: E402
+from convkit.targets import OpVerdict, RuleSeverity, Status, judge, load_target  # noqa: E402
 from convkit.verify import litert_gpu  # noqa: E402
 from convkit.verify.inputs import Binding  # noqa: E402
 from convkit.verify.isolate import folded_constants, isolate  # noqa: E402
@@ -51,6 +50,7 @@ class Found:
     crashed: str = ""
     ops: int = 0
     whole: bool = False
+    cpu_error: float | None = None
     gpu_error: float | None = None
     gpu_failed: str = ""
     verdicts: list[dict[str, Any]] = field(default_factory=list)
@@ -69,7 +69,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
-    names = [n for n in cases.names(args.sets, args.batches) if not args.only or any(t in n for t in args.only)]
+    names = [
+        n for n in cases.names(args.sets, args.batches) if not args.only or any(t in n for t in args.only)
+    ]
     chunks = [(names[i : i + _CHUNK], args.cache) for i in range(0, len(names), _CHUNK)]
     results: list[Found] = []
     start = time.perf_counter()
@@ -93,91 +95,94 @@ def _examine_chunk(task: tuple[Sequence[str], Path | None]) -> list[Found]:
     return examine(cases.load(names, cache))
 
 
-def examine(models: Iterable[tuple[str, onnx.ModelProto, dict[str, np.ndarray]]]) -> list[Found]:
+def examine(models: Iterable[cases.Case]) -> list[Found]:
     """Compile models, ask about all their operators and all of them at once, and compare."""
     results: list[Found] = []
-    compiled: list[tuple[Found, Any, dict[str, np.ndarray], list[np.ndarray], list[str]]] = []
+    compiled: list[_Compiled] = []
     for name, proto, feed in models:
         found = Found(name)
         results.append(found)
         try:
             result = compile_model(proto, "mali-gpu", CompileOptions(verify=False))
             wanted = cases.reference(proto, feed)
+            feeds = _stored(result.graph, feed)
         except ConvkitError as refusal:
             found.refused = refusal.diagnostics[0].code
-            continue
         except cases.NotRunError:
             found.refused = "onnxruntime cannot run it"
-            continue
         except Exception:  # what a campaign looks for
             found.crashed = traceback.format_exc(limit=-3)
-            continue
-        keys = []
-        found.ops = len(result.graph.ops)
-        keys = [o.name for o in proto.graph.output]
-        compiled.append((found, result, feed, wanted, keys))
-    questions: list[litert_gpu.GpuQuestion] = []
-    index_of: dict[bytes, int] = {}
-    references: dict[int, dict[str, np.ndarray] | None] = {}
-    for found, result, feed, _, _ in compiled:
-        graph, folded = result.graph, folded_constants(result.graph)
-        verdict = result_verdict(graph)
-        readers = graph.consumers()
-        for op, judged in zip(graph.ops, verdict.ops, strict=True):
-            asked = op
-            if id(op.outputs[0]) in folded and readers.get(id(op.outputs[0])):
-                asked = readers[id(op.outputs[0])][0]
-            alone = isolate(asked, folded)
-            model = bytes(litert_gpu.serialize(alone))
-            if model not in index_of:
-                index_of[model] = len(questions)
-                feeds = cases.random_feeds(alone)
-                references[len(questions)] = cases.interpret(model, alone, feeds)
-                questions.append(litert_gpu.GpuQuestion(model, len(alone.ops), feeds))
-            worst = max((r.severity for r in judged.reasons if not r.undecided), default=None)
-            ours = "accelerated"
-            if worst is not None and worst >= RuleSeverity.FALLBACK:
-                ours = "reject" if worst == RuleSeverity.REJECT else "fallback"
-            elif str(judged.status) == "undecided":
-                ours = "undecided"
-            found.verdicts.append(
-                {
-                    "index": judged.index,
-                    "code": op.code,
-                    "ours": ours,
-                    "rules": [r.rule for r in judged.reasons],
-                    "question": index_of[model],
-                    "shapes": _shapes(op),
-                }
-            )
-    wholes = len(questions)
-    for _, result, feed, _, _ in compiled:
-        graph = result.graph
-        feeds = {
-            name: Binding(name, feed[name].shape, feed[name].dtype).to_artifact(feed[name], t.dtype)
-            for name, t in zip(graph.signature_inputs, graph.inputs, strict=True)
-        }
-        questions.append(litert_gpu.GpuQuestion(result.artifact, len(graph.ops), feeds))
-    answers = litert_gpu.ask_many(questions, timeout=_SECONDS)
-    for number, (found, result, _, wanted, keys) in enumerate(compiled):
-        for verdict in found.verdicts:
-            question = verdict.pop("question")
-            verdict["theirs"], verdict["error"] = cases.word_of(answers[question], references[question])
-            if answers[question].words:
-                verdict["words"] = answers[question].words[0][:200]
-        _whole(found, result.graph, answers[wholes + number], dict(zip(keys, wanted, strict=True)))
+        else:
+            found.ops = len(result.graph.ops)
+            compiled.append(_Compiled(found, result, feeds, wanted))
+    asked = _Asked()
+    numbers = [[asked.about(op, c.result.graph) for op in c.result.graph.ops] for c in compiled]
+    wholes = [litert_gpu.GpuQuestion(c.result.artifact, c.found.ops, c.feeds) for c in compiled]
+    answers = litert_gpu.ask_many([*asked.questions, *wholes], timeout=_SECONDS)
+    for c, places, whole in zip(compiled, numbers, answers[len(asked.questions) :], strict=True):
+        judged = judge(c.result.graph, load_target("mali-gpu")).ops
+        for op, verdict, place in zip(c.result.graph.ops, judged, places, strict=True):
+            c.found.verdicts.append(_entry(op, verdict, answers[place], asked.references[place]))
+        _whole(c, whole)
     return results
 
 
-def result_verdict(graph: Graph) -> Any:
-    """The verdict of our rules."""
-    from convkit.targets import judge, load_target
+@dataclass(frozen=True)
+class _Compiled:
+    """A model's compilation, its inputs as the artifact takes them, what onnxruntime answers."""
 
-    return judge(graph, load_target("mali-gpu"))
+    found: Found
+    result: CompileResult
+    feeds: dict[str, np.ndarray]
+    wanted: list[np.ndarray]
 
 
-def _shapes(op: Any) -> str:
-    def one(t: Any) -> str:
+@dataclass
+class _Asked:
+    """Questions about single operators, each asked once, with what the interpreter answers."""
+
+    questions: list[litert_gpu.GpuQuestion] = field(default_factory=list)
+    references: list[dict[str, np.ndarray] | None] = field(default_factory=list)
+    places: dict[bytes, int] = field(default_factory=dict)
+
+    def about(self, op: Op, graph: Graph) -> int:
+        """The number of the question about `op`; a DEQUANTIZE of a constant has its first reader's."""
+        folded = folded_constants(graph)
+        if id(op.outputs[0]) in folded:
+            op = graph.consumers().get(id(op.outputs[0]), [op])[0]
+        alone = isolate(op, folded)
+        model = bytes(litert_gpu.serialize(alone))
+        if model not in self.places:
+            self.places[model] = len(self.questions)
+            feeds = cases.random_feeds(alone)
+            self.references.append(cases.interpret(model, alone, feeds))
+            self.questions.append(litert_gpu.GpuQuestion(model, len(alone.ops), feeds))
+        return self.places[model]
+
+
+def _stored(graph: Graph, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs with the types that the artifact takes."""
+    pairs = zip(graph.signature_inputs, graph.inputs, strict=True)
+    return {n: Binding(n, feed[n].shape, feed[n].dtype).to_artifact(feed[n], t.dtype) for n, t in pairs}
+
+
+def _entry(
+    op: Op, judged: OpVerdict, answer: litert_gpu.GpuAnswer, reference: dict[str, np.ndarray] | None
+) -> dict[str, Any]:
+    worst = max((r.severity for r in judged.reasons if not r.undecided), default=RuleSeverity.INFO)
+    ours = "fallback" if worst >= RuleSeverity.FALLBACK else "accelerated"
+    if worst == RuleSeverity.REJECT:
+        ours = "reject"
+    elif judged.status is Status.UNDECIDED:
+        ours = "undecided"
+    theirs, error = cases.word_of(answer, reference)
+    rules = [r.rule for r in judged.reasons]
+    entry = {"index": judged.index, "code": op.code, "ours": ours, "theirs": theirs, "rules": rules}
+    return entry | {"error": error, "words": " ".join(answer.words)[:200], "shapes": _shapes(op)}
+
+
+def _shapes(op: Op) -> str:
+    def one(t: Tensor | None) -> str:
         if t is None:
             return "-"
         return f"{'const ' if t.is_constant else ''}{t.dtype}{list(t.shape)}"
@@ -186,21 +191,22 @@ def _shapes(op: Any) -> str:
     return f"{', '.join(map(one, op.inputs))} -> {', '.join(map(one, op.outputs))} {options or ''}"
 
 
-def _whole(found: Found, graph: Graph, answer: litert_gpu.GpuAnswer, wanted: dict[str, np.ndarray]) -> None:
-    found.whole = answer.fully_accelerated
+def _whole(c: _Compiled, answer: litert_gpu.GpuAnswer) -> None:
+    """The whole model's numbers, where the interpreter computes the same as onnxruntime."""
+    c.found.whole = answer.fully_accelerated
+    graph = c.result.graph
+    cpu = cases.interpret(c.result.artifact, graph, c.feeds)
     if answer.outputs is None:
-        found.gpu_failed = answer.error or answer.run_error or "no numbers"
-        return
-    worst = 0.0
-    for name, expected in wanted.items():
-        given = np.asarray(answer.outputs[name])
-        try:
-            error = compare(name, np.asarray(expected), given, 1e-5)
-        except ValueError as shape:
-            found.gpu_failed = str(shape)
-            return
-        worst = max(worst, float("inf") if error.mismatches else error.max_rel)
-    found.gpu_error = worst
+        c.found.gpu_failed = answer.error or answer.run_error or "no numbers"
+    elif cpu is not None:
+        given = [np.asarray(answer.outputs[name]) for name in graph.signature_outputs]
+        c.found.gpu_error = _worst(c.wanted, given)
+        c.found.cpu_error = _worst(c.wanted, [cpu[name] for name in graph.signature_outputs])
+
+
+def _worst(wanted: Sequence[np.ndarray], given: Sequence[np.ndarray]) -> float:
+    found = [compare("", np.asarray(w), g.reshape(w.shape), 1e-5) for w, g in zip(wanted, given, strict=True)]
+    return max(float("inf") if f.mismatches else f.max_rel for f in found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tests.models import MODELS
 
@@ -52,7 +52,9 @@ class Fn(nn.Module):
         return self.function(self, *x)
 
 
-def conv(i: int, o: int, k: int = 3, s: int = 1, g: int = 1, act: nn.Module | None = None, bn: bool = False) -> nn.Module:
+def conv(
+    i: int, o: int, k: int = 3, s: int = 1, g: int = 1, act: nn.Module | None = None, bn: bool = False
+) -> nn.Module:
     layers: list[nn.Module] = [nn.Conv2d(i, o, k, s, k // 2, groups=g, bias=not bn)]
     if bn:
         layers.append(nn.BatchNorm2d(o))
@@ -66,7 +68,11 @@ class UNet(nn.Module):
 
     def __init__(self, up: str, act: Callable[[], nn.Module] = nn.ReLU) -> None:
         super().__init__()
-        self.a, self.b, self.c = conv(3, 8, act=act()), conv(8, 12, s=2, act=act()), conv(12, 16, s=2, act=act())
+        self.a, self.b, self.c = (
+            conv(3, 8, act=act()),
+            conv(8, 12, s=2, act=act()),
+            conv(12, 16, s=2, act=act()),
+        )
         self.up1, self.up2 = self._up(16, 12, up, act), self._up(24, 8, up, act)
         self.d, self.out = conv(16, 8, act=act()), nn.Conv2d(8, 3, 1)
 
@@ -92,7 +98,10 @@ class SuperResolution(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.head, self.body = nn.Conv2d(3, 12, 3, 1, 1), nn.ModuleList([nn.Conv2d(12, 12, 3, 1, 1) for _ in range(4)])
+        self.head, self.body = (
+            nn.Conv2d(3, 12, 3, 1, 1),
+            nn.ModuleList([nn.Conv2d(12, 12, 3, 1, 1) for _ in range(4)]),
+        )
         self.tail, self.fuse = nn.Conv2d(12, 27, 3, 1, 1), nn.Conv2d(48, 12, 1)
         self.act = nn.LeakyReLU(0.05) if kind == "distill" else nn.PReLU(12)
 
@@ -107,14 +116,14 @@ class SuperResolution(nn.Module):
             y = self.fuse(torch.cat(parts, 1)) + h
         elif self.kind == "anchor":
             for layer in self.body:
-                y = F.relu(layer(y))
-            return F.pixel_shuffle(self.tail(y) + torch.repeat_interleave(x, 9, 1), 3).clamp(0, 1)
+                y = functional.relu(layer(y))
+            return functional.pixel_shuffle(self.tail(y) + torch.repeat_interleave(x, 9, 1), 3).clamp(0, 1)
         else:
             for layer in self.body[:2]:
                 y = y + self.act(layer(y)) * 0.1
             y = y + h
-        up = F.pixel_shuffle(self.tail(y), 3)
-        return up + F.interpolate(x, scale_factor=3.0, mode="bilinear", align_corners=False)
+        up = functional.pixel_shuffle(self.tail(y), 3)
+        return up + functional.interpolate(x, scale_factor=3.0, mode="bilinear", align_corners=False)
 
 
 class RepBlock(nn.Module):
@@ -130,7 +139,7 @@ class RepBlock(nn.Module):
         y = self.one(x)
         for branch in self.three:
             y = y + branch(x)
-        return F.relu(y + self.skip(x) if self.skip is not None else y)
+        return functional.relu(y + self.skip(x) if self.skip is not None else y)
 
 
 class Squeeze(nn.Module):
@@ -139,14 +148,20 @@ class Squeeze(nn.Module):
     def __init__(self, c: int, kind: str = "conv") -> None:
         super().__init__()
         self.kind = kind
-        self.a, self.b = (nn.Conv2d(c, 4, 1), nn.Conv2d(4, c, 1)) if kind == "conv" else (nn.Linear(c, 4), nn.Linear(4, c))
+        self.a, self.b = (
+            (nn.Conv2d(c, 4, 1), nn.Conv2d(4, c, 1)) if kind == "conv" else (nn.Linear(c, 4), nn.Linear(4, c))
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.kind == "conv":
-            return x * torch.sigmoid(self.b(F.silu(self.a(x.mean((2, 3), keepdim=True)))))
+            return x * torch.sigmoid(self.b(functional.silu(self.a(x.mean((2, 3), keepdim=True)))))
         if self.kind == "linear":
-            return x * torch.sigmoid(self.b(F.relu(self.a(x.mean((2, 3)))))).view(x.shape[0], -1, 1, 1)
-        y = F.hardsigmoid(self.b(F.relu(self.a(F.adaptive_avg_pool2d(x, 1).flatten(1)))))
+            return x * torch.sigmoid(self.b(functional.relu(self.a(x.mean((2, 3)))))).view(
+                x.shape[0], -1, 1, 1
+            )
+        y = functional.hardsigmoid(
+            self.b(functional.relu(self.a(functional.adaptive_avg_pool2d(x, 1).flatten(1))))
+        )
         return x * y[:, :, None, None].expand_as(x)
 
 
@@ -156,7 +171,11 @@ class Attention(nn.Module):
     def __init__(self, kind: str, width: int = 16, heads: int = 4) -> None:
         super().__init__()
         self.kind, self.heads = kind, heads
-        self.norm, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm, self.qkv, self.out = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, n, c = x.shape
@@ -170,9 +189,11 @@ class Attention(nn.Module):
             z = y.reshape(b, n, 3, self.heads, c // self.heads)
             q, k, v = (z.select(2, i).transpose(1, 2) for i in range(3))
         else:
-            q, k, v = (y.reshape(b, n, 3, c)[:, :, i].reshape(b, n, self.heads, -1).transpose(1, 2) for i in range(3))
+            q, k, v = (
+                y.reshape(b, n, 3, c)[:, :, i].reshape(b, n, self.heads, -1).transpose(1, 2) for i in range(3)
+            )
         if self.kind == "sdpa":
-            z = F.scaled_dot_product_attention(q, k, v)
+            z = functional.scaled_dot_product_attention(q, k, v)
         elif self.kind == "einsum":
             a = torch.einsum("bhid,bhjd->bhij", q, k).mul((c // self.heads) ** -0.5).softmax(-1)
             z = torch.einsum("bhij,bhjd->bhid", a, v)
@@ -181,18 +202,22 @@ class Attention(nn.Module):
         return x + self.out(z.transpose(1, 2).reshape(b, n, c))
 
 
-class Linear_Attention(nn.Module):
+class ChannelAttention(nn.Module):
     """Attention over channels of a map, with normalised queries and keys and a learned temperature."""
 
     def __init__(self, c: int = 8, heads: int = 2) -> None:
         super().__init__()
         self.heads, self.scale = heads, nn.Parameter(torch.ones(heads, 1, 1))
-        self.qkv, self.dw, self.out = nn.Conv2d(c, 3 * c, 1), nn.Conv2d(3 * c, 3 * c, 3, 1, 1, groups=3 * c), nn.Conv2d(c, c, 1)
+        self.qkv, self.dw, self.out = (
+            nn.Conv2d(c, 3 * c, 1),
+            nn.Conv2d(3 * c, 3 * c, 3, 1, 1, groups=3 * c),
+            nn.Conv2d(c, c, 1),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
         q, k, v = (t.reshape(b, self.heads, c // self.heads, h * w) for t in self.dw(self.qkv(x)).chunk(3, 1))
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        q, k = functional.normalize(q, dim=-1), functional.normalize(k, dim=-1)
         y = ((q @ k.transpose(-2, -1)) * self.scale).softmax(-1) @ v
         return x + self.out(y.reshape(b, c, h, w))
 
@@ -230,7 +255,9 @@ class RelativeWindow(nn.Module):
             parts = image.view(1, h // m, m, w // m, m, 1).transpose(2, 3).reshape(-1, a)
             mask = (parts[:, None] - parts[:, :, None] != 0).float() * -100.0
             n = mask.shape[0]
-            score = (score.reshape(b, n, self.heads, a, a) + mask[None, :, None]).reshape(-1, self.heads, a, a)
+            score = (score.reshape(b, n, self.heads, a, a) + mask[None, :, None]).reshape(
+                -1, self.heads, a, a
+            )
         y = self.out((score.softmax(-1) @ v).transpose(1, 2).reshape(-1, a, c))
         y = y.reshape(b, h // m, w // m, m, m, c).transpose(2, 3).reshape(b, h, w, c)
         if s:
@@ -248,9 +275,9 @@ class UnfoldFold(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, w = x.shape[2:]
-        y = F.unfold(x, self.k, stride=self.s, padding=self.p).transpose(1, 2)
-        y = F.relu(self.linear(y)).transpose(1, 2)
-        return F.fold(y, (h, w), self.k, stride=self.s, padding=self.p) if self.fold else y
+        y = functional.unfold(x, self.k, stride=self.s, padding=self.p).transpose(1, 2)
+        y = functional.relu(self.linear(y)).transpose(1, 2)
+        return functional.fold(y, (h, w), self.k, stride=self.s, padding=self.p) if self.fold else y
 
 
 class SpelledNorm(nn.Module):
@@ -275,7 +302,7 @@ class SpelledNorm(nn.Module):
         if self.kind == "flat":
             b, c, h, w = x.shape
             y = x.flatten(2).transpose(1, 2)
-            return F.layer_norm(y, (c,), self.w, self.b).transpose(1, 2).reshape(b, c, h, w)
+            return functional.layer_norm(y, (c,), self.w, self.b).transpose(1, 2).reshape(b, c, h, w)
         if self.kind == "pixel":
             return x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-6) * self.w[None, :, None, None]
         return x * torch.rsqrt(x.var((1, 2, 3), keepdim=True) + 1e-5)
@@ -286,7 +313,9 @@ class ShapeArithmetic(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
-        y = F.interpolate(F.avg_pool2d(x, 2), size=x.shape[-2:], mode="bilinear", align_corners=True)
+        y = functional.interpolate(
+            functional.avg_pool2d(x, 2), size=x.shape[-2:], mode="bilinear", align_corners=True
+        )
         z = torch.arange(w, dtype=torch.float32).view(1, 1, 1, w) / w
         return (y + z).view(b, c * h, w).reshape(b, -1, h // 2, 2 * w) + x.reshape(b, c, h // 2, 2 * w)
 
@@ -310,10 +339,10 @@ class Sampler(nn.Module):
         self.mode, self.padding, self.flow = mode, padding, nn.Conv2d(4, 2, 3, 1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        b, _, h, w = x.shape
+        h, w = x.shape[2:]
         y, z = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
         grid = torch.stack([z, y], -1)[None] + 0.1 * self.flow(x).permute(0, 2, 3, 1)
-        return F.grid_sample(x, grid, mode=self.mode, padding_mode=self.padding, align_corners=False)
+        return functional.grid_sample(x, grid, mode=self.mode, padding_mode=self.padding, align_corners=False)
 
 
 class Hybrid(nn.Module):
@@ -342,11 +371,19 @@ class Shuffle(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
-        y = F.relu(self.a(x)).view(b, self.g, c // self.g, h, w).transpose(1, 2).contiguous().view(b, c, h, w)
-        return F.relu(x + self.c(self.b(y)))
+        y = (
+            functional.relu(self.a(x))
+            .view(b, self.g, c // self.g, h, w)
+            .transpose(1, 2)
+            .contiguous()
+            .view(b, c, h, w)
+        )
+        return functional.relu(x + self.c(self.b(y)))
 
 
-def _fn(function: Callable[..., torch.Tensor], *shapes: tuple[int, ...], **layers: Callable[[], nn.Module]) -> Made:
+def _fn(
+    function: Callable[..., torch.Tensor], *shapes: tuple[int, ...], **layers: Callable[[], nn.Module]
+) -> Made:
     return Made(lambda: Fn(function, **{k: v() for k, v in layers.items()}), shapes or ((1, 8, 8, 8),))
 
 
@@ -361,107 +398,332 @@ def _seq(*layers: Callable[[], nn.Module], c: int = 8, size: int = 8) -> Made:
 _NARROW = ((1, 8, 6, 6),)
 ZOO: dict[str, Made] = {
     **{f"tests-{name}": Made(make, (shape,)) for name, (make, shape) in MODELS.items()},
-    **{f"unet-{up}": _image(lambda up=up: UNet(up)) for up in ("t2", "t3", "t4", "bilinear", "nearest", "bicubic", "shuffle")},
+    **{
+        f"unet-{up}": _image(lambda up=up: UNet(up))
+        for up in ("t2", "t3", "t4", "bilinear", "nearest", "bicubic", "shuffle")
+    },
     "unet-prelu": _image(lambda: UNet("t4", lambda: nn.PReLU())),
     "unet-elu": _image(lambda: UNet("bilinear", nn.ELU)),
-    **{f"sr-{kind}": _image(lambda kind=kind: SuperResolution(kind), 3, 8) for kind in ("residual", "distill", "anchor")},
+    **{
+        f"sr-{kind}": _image(lambda kind=kind: SuperResolution(kind), 3, 8)
+        for kind in ("residual", "distill", "anchor")
+    },
     "rep": _image(lambda: nn.Sequential(RepBlock(3, 8, 2), RepBlock(8, 8), RepBlock(8, 8, branches=3))),
-    **{f"squeeze-{kind}": _image(lambda kind=kind: Squeeze(8, kind), 8, 7) for kind in ("conv", "linear", "expand")},
-    "mobile-v1": _seq(lambda: conv(8, 8, 3, 2, 8, nn.ReLU6(), True), lambda: conv(8, 16, 1, act=nn.ReLU6(), bn=True)),
-    "mobile-v3": _seq(lambda: conv(8, 16, 1, act=nn.Hardswish(), bn=True), lambda: conv(16, 16, 5, 2, 16, bn=True), lambda: Squeeze(16, "expand"), nn.Hardswish),
-    **{f"attention-{kind}": Made(lambda kind=kind: Attention(kind), ((1, 9, 16),)) for kind in ("gather", "chunk", "select", "slice", "sdpa", "einsum")},
-    "attention-channels": _image(Linear_Attention, 8, 6),
+    **{
+        f"squeeze-{kind}": _image(lambda kind=kind: Squeeze(8, kind), 8, 7)
+        for kind in ("conv", "linear", "expand")
+    },
+    "mobile-v1": _seq(
+        lambda: conv(8, 8, 3, 2, 8, nn.ReLU6(), True), lambda: conv(8, 16, 1, act=nn.ReLU6(), bn=True)
+    ),
+    "mobile-v3": _seq(
+        lambda: conv(8, 16, 1, act=nn.Hardswish(), bn=True),
+        lambda: conv(16, 16, 5, 2, 16, bn=True),
+        lambda: Squeeze(16, "expand"),
+        nn.Hardswish,
+    ),
+    **{
+        f"attention-{kind}": Made(lambda kind=kind: Attention(kind), ((1, 9, 16),))
+        for kind in ("gather", "chunk", "select", "slice", "sdpa", "einsum")
+    },
+    "attention-channels": _image(ChannelAttention, 8, 6),
     "windows": _image(lambda: RelativeWindow(shift=0), 8, 8),
     "windows-shifted": _image(RelativeWindow, 8, 8),
-    "mha": _fn(lambda m, x: m.a(x, x, x, need_weights=False)[0], (1, 7, 8), a=lambda: nn.MultiheadAttention(8, 2, batch_first=True)),
+    "mha": _fn(
+        lambda m, x: m.a(x, x, x, need_weights=False)[0],
+        (1, 7, 8),
+        a=lambda: nn.MultiheadAttention(8, 2, batch_first=True),
+    ),
     "encoder-layer": Made(lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), ((1, 5, 8),)),
     "unfold-fold": _image(UnfoldFold, 8, 8),
     "unfold-overlap": _image(lambda: UnfoldFold(3, 1, 1, False), 8, 6),
     "unfold-stride": _image(lambda: UnfoldFold(3, 2, 1, False), 8, 6),
     "fold-overlap": _image(lambda: UnfoldFold(4, 2, 1, True), 8, 8),
-    **{f"norm-{kind}": _image(lambda kind=kind: SpelledNorm(kind), 8, 6) for kind in ("permute", "first", "flat", "pixel", "all")},
+    **{
+        f"norm-{kind}": _image(lambda kind=kind: SpelledNorm(kind), 8, 6)
+        for kind in ("permute", "first", "flat", "pixel", "all")
+    },
     "group-norm": _seq(lambda: nn.Conv2d(8, 8, 3), lambda: nn.GroupNorm(2, 8), nn.SiLU),
     "group-norm-4": _seq(lambda: nn.Conv2d(8, 8, 3), lambda: nn.GroupNorm(4, 8), nn.Mish),
-    "instance-norm": _seq(lambda: nn.Conv2d(8, 8, 3), lambda: nn.InstanceNorm2d(8, affine=True), nn.LeakyReLU),
-    "batch-norm-1d": Made(lambda: nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)), ((1, 8),)),
-    "conv-1d": Made(lambda: nn.Sequential(nn.Conv1d(4, 8, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(8, 8, 3, 2, groups=8), nn.GELU()), ((1, 4, 16),)),
-    "conv-transpose-1d": Made(lambda: nn.Sequential(nn.Conv1d(4, 8, 3), nn.ConvTranspose1d(8, 4, 4, 2, 1), nn.Tanh()), ((1, 4, 12),)),
+    "instance-norm": _seq(
+        lambda: nn.Conv2d(8, 8, 3), lambda: nn.InstanceNorm2d(8, affine=True), nn.LeakyReLU
+    ),
+    "batch-norm-1d": Made(
+        lambda: nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)), ((1, 8),)
+    ),
+    "conv-1d": Made(
+        lambda: nn.Sequential(
+            nn.Conv1d(4, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool1d(2),
+            nn.Conv1d(8, 8, 3, 2, groups=8),
+            nn.GELU(),
+        ),
+        ((1, 4, 16),),
+    ),
+    "conv-transpose-1d": Made(
+        lambda: nn.Sequential(nn.Conv1d(4, 8, 3), nn.ConvTranspose1d(8, 4, 4, 2, 1), nn.Tanh()), ((1, 4, 12),)
+    ),
     "conv-3d": Made(lambda: nn.Conv3d(2, 3, 3, padding=1), ((1, 2, 4, 6, 6),)),
     "shape-arithmetic": Made(ShapeArithmetic, _NARROW),
     "shape-arithmetic-script": Made(ShapeArithmetic, _NARROW, dynamo=False),
     **{
-        f"{kind.__name__.lower()}{suffix}": Made(lambda kind=kind, options=options: Recurrent(kind, **options), ((1, 4, 6),))
+        f"{kind.__name__.lower()}{suffix}": Made(
+            lambda kind=kind, options=options: Recurrent(kind, **options), ((1, 4, 6),)
+        )
         for kind in (nn.GRU, nn.LSTM, nn.RNN)
         for suffix, options in (("", {}), ("-bi", {"bidirectional": True}))
     },
-    **{f"grid-{mode}-{padding}": _image(lambda mode=mode, padding=padding: Sampler(mode, padding), 4, 6) for mode in ("bilinear", "nearest") for padding in ("zeros", "border")},
+    **{
+        f"grid-{mode}-{padding}": _image(lambda mode=mode, padding=padding: Sampler(mode, padding), 4, 6)
+        for mode in ("bilinear", "nearest")
+        for padding in ("zeros", "border")
+    },
     "hybrid": _image(Hybrid),
     "hybrid-script": _image(Hybrid, dynamo=False),
     **{f"shuffle-{groups}": _image(lambda groups=groups: Shuffle(groups), 12, 6) for groups in (2, 3, 4)},
-    "expand": _fn(lambda m, x: m.a(x) + m.a(x).mean((2, 3), keepdim=True).expand(-1, -1, 6, 6), (1, 8, 6, 6), a=lambda: nn.Conv2d(8, 8, 3, 1, 1)),
-    "expand-concat": _fn(lambda m, x: m.a(torch.cat([x, x.mean((2, 3), keepdim=True).expand_as(x)], 1)), a=lambda: nn.Conv2d(16, 8, 1)),
+    "expand": _fn(
+        lambda m, x: m.a(x) + m.a(x).mean((2, 3), keepdim=True).expand(-1, -1, 6, 6),
+        (1, 8, 6, 6),
+        a=lambda: nn.Conv2d(8, 8, 3, 1, 1),
+    ),
+    "expand-concat": _fn(
+        lambda m, x: m.a(torch.cat([x, x.mean((2, 3), keepdim=True).expand_as(x)], 1)),
+        a=lambda: nn.Conv2d(16, 8, 1),
+    ),
     "expand-tokens": _fn(lambda m, x, y: torch.cat([y[:, None].expand(-1, 9, -1), x], -1), (1, 9, 8), (1, 4)),
-    "transpose-prelu": _seq(lambda: nn.ConvTranspose2d(8, 6, 4, 2, 1), lambda: nn.PReLU(6), lambda: nn.ConvTranspose2d(6, 3, 3, 2, 1, 1), nn.PReLU),
-    "transpose-groups": _seq(lambda: nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8), lambda: nn.ConvTranspose2d(8, 6, 5, 3, 2, 1), nn.Sigmoid),
+    "transpose-prelu": _seq(
+        lambda: nn.ConvTranspose2d(8, 6, 4, 2, 1),
+        lambda: nn.PReLU(6),
+        lambda: nn.ConvTranspose2d(6, 3, 3, 2, 1, 1),
+        nn.PReLU,
+    ),
+    "transpose-groups": _seq(
+        lambda: nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8),
+        lambda: nn.ConvTranspose2d(8, 6, 5, 3, 2, 1),
+        nn.Sigmoid,
+    ),
     "transpose-dilated": _seq(lambda: nn.ConvTranspose2d(8, 4, 3, 2, 1, dilation=2), nn.ReLU),
-    "pools": _seq(lambda: nn.AvgPool2d(3, 2, 1), lambda: nn.MaxPool2d(3, 2, 1), lambda: nn.AdaptiveAvgPool2d(1), size=16),
+    "pools": _seq(
+        lambda: nn.AvgPool2d(3, 2, 1), lambda: nn.MaxPool2d(3, 2, 1), lambda: nn.AdaptiveAvgPool2d(1), size=16
+    ),
     "pool-adaptive": _seq(lambda: nn.AdaptiveAvgPool2d((3, 2)), lambda: nn.Conv2d(8, 4, 1), size=7),
-    "pool-ceil": _seq(lambda: nn.MaxPool2d(3, 2, ceil_mode=True), lambda: nn.AvgPool2d(2, 2, ceil_mode=True), size=11),
+    "pool-ceil": _seq(
+        lambda: nn.MaxPool2d(3, 2, ceil_mode=True), lambda: nn.AvgPool2d(2, 2, ceil_mode=True), size=11
+    ),
     "pad-reflect": _seq(lambda: nn.ReflectionPad2d(2), lambda: nn.Conv2d(8, 4, 5)),
     "pad-replicate": _seq(lambda: nn.ReplicationPad2d(1), lambda: nn.Conv2d(8, 4, 3)),
     "pad-circular": _seq(lambda: nn.Conv2d(8, 4, 3, padding=1, padding_mode="circular")),
-    "pad-constant": _fn(lambda m, x: F.pad(x, (1, 2, 0, 1, 0, 2), value=0.5)),
-    "pad-tokens": _fn(lambda m, x: m.a(F.pad(x, (0, 0, 0, 3))), (1, 9, 8), a=lambda: nn.Linear(8, 8)),
+    "pad-constant": _fn(lambda m, x: functional.pad(x, (1, 2, 0, 1, 0, 2), value=0.5)),
+    "pad-tokens": _fn(
+        lambda m, x: m.a(functional.pad(x, (0, 0, 0, 3))), (1, 9, 8), a=lambda: nn.Linear(8, 8)
+    ),
     "gelu": _seq(lambda: nn.Conv2d(8, 8, 1), nn.GELU, lambda: nn.Conv2d(8, 8, 1), lambda: nn.GELU("tanh")),
-    "activations": _seq(nn.SiLU, nn.Mish, nn.Softplus, nn.SELU, nn.CELU, nn.Hardsigmoid, nn.Hardtanh, nn.Softsign, nn.LogSigmoid, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, lambda: nn.Threshold(0.1, 0.0), nn.ReLU6),
+    "activations": _seq(
+        nn.SiLU,
+        nn.Mish,
+        nn.Softplus,
+        nn.SELU,
+        nn.CELU,
+        nn.Hardsigmoid,
+        nn.Hardtanh,
+        nn.Softsign,
+        nn.LogSigmoid,
+        nn.Tanhshrink,
+        nn.Softshrink,
+        nn.Hardshrink,
+        lambda: nn.Threshold(0.1, 0.0),
+        nn.ReLU6,
+    ),
     "glu": _seq(lambda: nn.Conv2d(8, 16, 1), lambda: nn.GLU(1)),
-    "trigonometry": _fn(lambda m, x: torch.sin(x) + torch.cos(3 * x) + torch.tan(0.3 * x) + torch.atan(x) + torch.asinh(x) + torch.erf(x)),
-    "exponentials": _fn(lambda m, x: torch.expm1(x) + torch.log1p(x.abs()) + torch.logsumexp(x, 1, keepdim=True) + torch.exp2(x) + x.abs().pow(1.5) + torch.cosh(x)),
-    "log-softmax": _fn(lambda m, x: F.log_softmax(m.a(x), 1), a=lambda: nn.Conv2d(8, 5, 1)),
+    "trigonometry": _fn(
+        lambda m, x: (
+            torch.sin(x)
+            + torch.cos(3 * x)
+            + torch.tan(0.3 * x)
+            + torch.atan(x)
+            + torch.asinh(x)
+            + torch.erf(x)
+        )
+    ),
+    "exponentials": _fn(
+        lambda m, x: (
+            torch.expm1(x)
+            + torch.log1p(x.abs())
+            + torch.logsumexp(x, 1, keepdim=True)
+            + torch.exp2(x)
+            + x.abs().pow(1.5)
+            + torch.cosh(x)
+        )
+    ),
+    "log-softmax": _fn(lambda m, x: functional.log_softmax(m.a(x), 1), a=lambda: nn.Conv2d(8, 5, 1)),
     "softmax-axis": _fn(lambda m, x: x.softmax(1) + x.softmax(2) + x.softmax(3)),
-    "normalize": _fn(lambda m, x: F.normalize(x, dim=1) + F.normalize(x.flatten(1), dim=-1).view_as(x)),
-    "reductions": _fn(lambda m, x: x.amax(1, keepdim=True) + x.std((2, 3), keepdim=True) + x.prod(2, keepdim=True) + x.norm(dim=1, keepdim=True) + x.abs().sum(3, keepdim=True)),
+    "normalize": _fn(
+        lambda m, x: functional.normalize(x, dim=1) + functional.normalize(x.flatten(1), dim=-1).view_as(x)
+    ),
+    "reductions": _fn(
+        lambda m, x: (
+            x.amax(1, keepdim=True)
+            + x.std((2, 3), keepdim=True)
+            + x.prod(2, keepdim=True)
+            + x.norm(dim=1, keepdim=True)
+            + x.abs().sum(3, keepdim=True)
+        )
+    ),
     "arg-max": _fn(lambda m, x: x.argmax(1).float() + x.argmin(2).float().mean(1, keepdim=True)),
     "top-k": _fn(lambda m, x: x.topk(3, 1)[0].sum(1) + x.sort(1)[0][:, 0]),
     "cumsum": _fn(lambda m, x: x.cumsum(1) + x.cumsum(3).flip(3)),
     "flip": _fn(lambda m, x: torch.flip(x, (1,)) + torch.flip(x, (2, 3)), (1, 6, 5, 8)),
     "roll": _fn(lambda m, x: torch.roll(x, (1, -2, 3), (1, 2, 3))),
-    "strided": _fn(lambda m, x: torch.cat([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1) * x[:, :1, 1::2, ::2]),
-    "index-fixed": _fn(lambda m, x: x[:, [3, 1, 0]] + x[:, :3].index_select(2, torch.tensor([7, 6, 5, 4, 3, 2, 1, 0]))),
+    "strided": _fn(
+        lambda m, x: torch.cat([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1) * x[:, :1, 1::2, ::2]
+    ),
+    "index-fixed": _fn(
+        lambda m, x: x[:, [3, 1, 0]] + x[:, :3].index_select(2, torch.tensor([7, 6, 5, 4, 3, 2, 1, 0]))
+    ),
     "index-pairs": _fn(lambda m, x: x[:, torch.tensor([[0, 1], [2, 3]])].sum(1)),
     "gather-elements": _fn(lambda m, x: torch.gather(x, 1, (x[:, :2] > 0).long())),
-    "where": _fn(lambda m, x: torch.where(x > 0, x, 0.1 * x[:, :1]) + (x > x.mean()).float() + x.masked_fill(x < 0, -1e9).softmax(1)),
+    "where": _fn(
+        lambda m, x: (
+            torch.where(x > 0, x, 0.1 * x[:, :1])
+            + (x > x.mean()).float()
+            + x.masked_fill(x < 0, -1e9).softmax(1)
+        )
+    ),
     "logic": _fn(lambda m, x: ((x > 0) & (x < 1) | (x == 2)).float() - (~(x > 0)).float()),
-    "division": _fn(lambda m, x: x // 0.3 + torch.remainder(x, 0.7) + torch.fmod(x, 0.7) + torch.round(x) + torch.trunc(x) + torch.floor(x)),
+    "division": _fn(
+        lambda m, x: (
+            x // 0.3
+            + torch.remainder(x, 0.7)
+            + torch.fmod(x, 0.7)
+            + torch.round(x)
+            + torch.trunc(x)
+            + torch.floor(x)
+        )
+    ),
     "broadcast": Made(lambda: Broadcast(), ((1, 8, 5, 6),)),
-    "broadcast-sides": _fn(lambda m, x, y: x[:, :, None] * y[:, None] + x.mean(0), (1, 5, 4), (1, 3, 4)),
-    "broadcast-rank-2": _fn(lambda m, x, y: m.a(x) * y + torch.arange(6.0) - torch.linspace(0, 1, 6), (1, 4), (1, 6), a=lambda: nn.Linear(4, 6)),
-    "mat-mul": _fn(lambda m, x, y: (x @ y.transpose(1, 2)).softmax(-1) @ y + x @ torch.ones(6, 6).triu(), (1, 5, 6), (1, 7, 6)),
-    "mat-mul-shared": _fn(lambda m, x: torch.ones(4, 8).tril() @ x @ torch.ones(8, 3) + m.a(x).mean(), a=lambda: nn.Linear(8, 2)),
-    "mat-mul-broadcast": _fn(lambda m, x, y: x[:, None] @ y[:, :, None].transpose(-1, -2), (1, 5, 6), (1, 3, 6)),
-    "bilinear-pair": _fn(lambda m, x, y: torch.einsum("bnc,bmc->bnm", x, y) + torch.einsum("bnc,bmc->bn", x, y)[..., None], (1, 5, 6), (1, 3, 6)),
-    "cosine": _fn(lambda m, x, y: F.cosine_similarity(x, y, 1) + F.pairwise_distance(x.mean((2, 3)), y.mean((2, 3)))[:, None, None], (1, 8, 4, 4), (1, 8, 4, 4)),
-    "outer": _fn(lambda m, x: (m.a(x)[:, :, None] * m.a(x)[:, None]).flatten(1), (1, 6), a=lambda: nn.Linear(6, 4)),
-    "focus-mlp": _fn(lambda m, x: m.a(x.flatten(1)).view(x.shape[0], 2, 3) , a=lambda: nn.Linear(512, 6)),
-    "tokens-mlp": _fn(lambda m, x: x + m.a(x.transpose(1, 2)).transpose(1, 2), (1, 9, 8), a=lambda: nn.Sequential(nn.Linear(9, 18), nn.GELU(), nn.Linear(18, 9))),
+    "broadcast-sides": _fn(
+        lambda m, x, y: x[:, :, None] * y[:, None] + x.mean(1)[:, None, None], (1, 5, 4), (1, 3, 4)
+    ),
+    "broadcast-rank-2": _fn(
+        lambda m, x, y: m.a(x) * y + torch.arange(6.0) - torch.linspace(0, 1, 6),
+        (1, 4),
+        (1, 6),
+        a=lambda: nn.Linear(4, 6),
+    ),
+    "mat-mul": _fn(
+        lambda m, x, y: (x @ y.transpose(1, 2)).softmax(-1) @ y + x @ torch.ones(6, 6).triu(),
+        (1, 5, 6),
+        (1, 7, 6),
+    ),
+    "mat-mul-shared": _fn(
+        lambda m, x: torch.ones(4, 8).tril() @ x @ torch.ones(8, 3) + m.a(x).mean(), a=lambda: nn.Linear(8, 2)
+    ),
+    "mat-mul-broadcast": _fn(
+        lambda m, x, y: x[:, None] @ y[:, :, None].transpose(-1, -2), (1, 5, 6), (1, 3, 6)
+    ),
+    "bilinear-pair": _fn(
+        lambda m, x, y: torch.einsum("bnc,bmc->bnm", x, y) + torch.einsum("bnc,bmc->bn", x, y)[..., None],
+        (1, 5, 6),
+        (1, 3, 6),
+    ),
+    "cosine": _fn(
+        lambda m, x, y: (
+            functional.cosine_similarity(x, y, 1)
+            + functional.pairwise_distance(x.mean((2, 3)), y.mean((2, 3)))[:, None, None]
+        ),
+        (1, 8, 4, 4),
+        (1, 8, 4, 4),
+    ),
+    "outer": _fn(
+        lambda m, x: (m.a(x)[:, :, None] * m.a(x)[:, None]).flatten(1), (1, 6), a=lambda: nn.Linear(6, 4)
+    ),
+    "focus-mlp": _fn(lambda m, x: m.a(x.flatten(1)).view(x.shape[0], 2, 3), a=lambda: nn.Linear(512, 6)),
+    "tokens-mlp": _fn(
+        lambda m, x: x + m.a(x.transpose(1, 2)).transpose(1, 2),
+        (1, 9, 8),
+        a=lambda: nn.Sequential(nn.Linear(9, 18), nn.GELU(), nn.Linear(18, 9)),
+    ),
     "stack-unbind": _fn(lambda m, x: torch.stack([t * i for i, t in enumerate(x.unbind(1))], 2)),
-    "stack-pair": _fn(lambda m, x: torch.stack([x, 2 * x], -1).flatten(-2) + torch.stack([x, -x], 3).reshape(x.shape[0], 8, 8, 16)),
-    "rotary": _fn(lambda m, x: x * torch.linspace(0, 1, 8) + torch.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape) * 0.5, (1, 4, 5, 8)),
-    "dilated": _seq(lambda: nn.Conv2d(8, 8, 3, padding=2, dilation=2), lambda: nn.Conv2d(8, 8, 3, padding=4, dilation=4, groups=8)),
-    "asymmetric": _seq(lambda: nn.ZeroPad2d((0, 1, 0, 1)), lambda: nn.Conv2d(8, 6, 3, 2), lambda: nn.Conv2d(6, 6, (1, 5), padding=(0, 2)), size=9),
+    "stack-pair": _fn(
+        lambda m, x: (
+            torch.stack([x, 2 * x], -1).flatten(-2) + torch.stack([x, -x], 3).reshape(x.shape[0], 8, 8, 16)
+        )
+    ),
+    "rotary": _fn(
+        lambda m, x: (
+            x * torch.linspace(0, 1, 8) + torch.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape) * 0.5
+        ),
+        (1, 4, 5, 8),
+    ),
+    "dilated": _seq(
+        lambda: nn.Conv2d(8, 8, 3, padding=2, dilation=2),
+        lambda: nn.Conv2d(8, 8, 3, padding=4, dilation=4, groups=8),
+    ),
+    "asymmetric": _seq(
+        lambda: nn.ZeroPad2d((0, 1, 0, 1)),
+        lambda: nn.Conv2d(8, 6, 3, 2),
+        lambda: nn.Conv2d(6, 6, (1, 5), padding=(0, 2)),
+        size=9,
+    ),
     "groups-odd": _seq(lambda: nn.Conv2d(9, 6, 3, groups=3), lambda: nn.Conv2d(6, 12, 3, groups=6), c=9),
-    "large-kernel": _seq(lambda: conv(8, 8, 7, 1, 8), lambda: nn.Conv2d(8, 8, (1, 11), padding=(0, 5), groups=8), lambda: nn.Conv2d(8, 8, 1)),
-    "shuffle-down": _seq(lambda: nn.PixelUnshuffle(2), lambda: nn.Conv2d(32, 12, 3, 1, 1), lambda: nn.PixelShuffle(2)),
-    "resize-up": _fn(lambda m, x: F.interpolate(x, size=(13, 17), mode="bilinear") + F.interpolate(x, size=(13, 17), mode="nearest") + F.interpolate(x, size=(13, 17), mode="bilinear", align_corners=True)),
-    "resize-down": _fn(lambda m, x: F.interpolate(x, size=(3, 5), mode="bilinear") + F.interpolate(x, size=(3, 5), mode="area")),
-    "resize-antialias": _fn(lambda m, x: F.interpolate(x, size=(3, 5), mode="bilinear", antialias=True)),
-    "affine-grid": _fn(lambda m, x: F.grid_sample(x, F.affine_grid(m.a(x.mean((2, 3))).view(-1, 2, 3), list(x.shape), align_corners=False), align_corners=False), (1, 4, 6, 6), a=lambda: nn.Linear(4, 6)),
+    "large-kernel": _seq(
+        lambda: conv(8, 8, 7, 1, 8),
+        lambda: nn.Conv2d(8, 8, (1, 11), padding=(0, 5), groups=8),
+        lambda: nn.Conv2d(8, 8, 1),
+    ),
+    "shuffle-down": _seq(
+        lambda: nn.PixelUnshuffle(2), lambda: nn.Conv2d(32, 12, 3, 1, 1), lambda: nn.PixelShuffle(2)
+    ),
+    "resize-up": _fn(
+        lambda m, x: (
+            functional.interpolate(x, size=(13, 17), mode="bilinear")
+            + functional.interpolate(x, size=(13, 17), mode="nearest")
+            + functional.interpolate(x, size=(13, 17), mode="bilinear", align_corners=True)
+        )
+    ),
+    "resize-down": _fn(
+        lambda m, x: (
+            functional.interpolate(x, size=(3, 5), mode="bilinear")
+            + functional.interpolate(x, size=(3, 5), mode="area")
+        )
+    ),
+    "resize-antialias": _fn(
+        lambda m, x: functional.interpolate(x, size=(3, 5), mode="bilinear", antialias=True)
+    ),
+    "affine-grid": _fn(
+        lambda m, x: functional.grid_sample(
+            x,
+            functional.affine_grid(m.a(x.mean((2, 3))).view(-1, 2, 3), list(x.shape), align_corners=False),
+            align_corners=False,
+        ),
+        (1, 4, 6, 6),
+        a=lambda: nn.Linear(4, 6),
+    ),
     "embedding": _fn(lambda m, x: m.a((x > 0).long()).mean(-2), (1, 6), a=lambda: nn.Embedding(4, 8)),
     "detect-head": _fn(
-        lambda m, x: torch.cat([m.a(x).view(x.shape[0], 2, 6, 8, 8).permute(0, 1, 3, 4, 2).reshape(x.shape[0], -1, 6).sigmoid()[..., :2] * 2 - 0.5 + torch.arange(128.0).view(1, 128, 1), m.a(x).reshape(x.shape[0], -1, 6)[..., 2:].exp()], -1),
+        lambda m, x: torch.cat(
+            [
+                m.a(x)
+                .view(x.shape[0], 2, 6, 8, 8)
+                .permute(0, 1, 3, 4, 2)
+                .reshape(x.shape[0], -1, 6)
+                .sigmoid()[..., :2]
+                * 2
+                - 0.5
+                + torch.arange(128.0).view(1, 128, 1),
+                m.a(x).reshape(x.shape[0], -1, 6)[..., 2:].exp(),
+            ],
+            -1,
+        ),
         a=lambda: nn.Conv2d(8, 12, 1),
     ),
-    "integral": _fn(lambda m, x: (x.view(x.shape[0], 4, 16, 8).transpose(2, 1).softmax(1) * torch.arange(16.0).view(1, 16, 1, 1)).sum(1), (1, 64, 8)),
+    "integral": _fn(
+        lambda m, x: (
+            x.view(x.shape[0], 4, 16, 8).transpose(2, 1).softmax(1) * torch.arange(16.0).view(1, 16, 1, 1)
+        ).sum(1),
+        (1, 64, 8),
+    ),
 }
 
 
@@ -470,7 +732,9 @@ class Broadcast(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for i, shape in enumerate(((8, 5, 6), (5, 6), (6,), (8, 1, 1), (8, 5, 1), (1, 6), (5, 1), (1, 8, 5, 6), (8, 1, 6))):
+        for i, shape in enumerate(
+            ((8, 5, 6), (5, 6), (6,), (8, 1, 1), (8, 5, 1), (1, 6), (5, 1), (1, 8, 5, 6), (8, 1, 6))
+        ):
             self.register_buffer(f"c{i}", torch.randn(shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,7 @@ def _ask_gpu(candidate: Candidate, interface: Interface, reference: ReferenceRun
         name: b.to_artifact(reference.inputs[b.name], tensor.dtype)
         for name, b, tensor in zip(graph.signature_inputs, interface.inputs, graph.inputs, strict=True)
     }
-    whole = litert_gpu.ask(graph, feeds)
+    whole, each = litert_gpu.ask_all(graph, feeds)
     if not whole.available:
         return Finding("oracle-unavailable", f"the oracle litert-gpu could not be asked: {whole.reason}")
     outputs: tuple[OutputError, ...] = ()
@@ -55,10 +55,7 @@ def _ask_gpu(candidate: Candidate, interface: Interface, reference: ReferenceRun
             compare(b.name, reference.outputs[b.name], b.from_artifact(array), FLOAT16_TOLERANCE)
             for b, array in zip(interface.outputs, computed, strict=True)
         )
-    said = [
-        _Said(not answer.refused, answer.error is not None, "; ".join(answer.words))
-        for answer in litert_gpu.ask_each(graph)
-    ]
+    said = [_Said(not answer.refused, answer.error is not None, "; ".join(answer.words)) for answer in each]
     return _answer("litert-gpu", candidate, said, whole.fully_accelerated, whole.ops_on_gpu, outputs)
 
 

@@ -210,11 +210,28 @@ def ask_each(graph: Graph, timeout: float = 300.0) -> list[GpuAnswer]:
 
     A DEQUANTIZE of a constant is folded by the accelerator and has its first reader's answer.
     """
+    questions, places = _each(graph)
+    answers = ask_many(questions, timeout)
+    return [answers[place] for place in places]
+
+
+def ask_all(
+    graph: Graph, inputs: Mapping[str, np.ndarray] | None = None, timeout: float = 300.0
+) -> tuple[GpuAnswer, list[GpuAnswer]]:
+    """`ask` and `ask_each` in one child process."""
+    questions, places = _each(graph)
+    whole = GpuQuestion(serialize(graph), len(graph.ops), inputs)
+    *answers, last = ask_many([*questions, whole], timeout)
+    return last, [answers[place] for place in places]
+
+
+def _each(graph: Graph) -> tuple[list[GpuQuestion], list[int]]:
+    """A question for every different operator, and the question's number for each operator."""
     folded = folded_constants(graph)
     readers = graph.consumers()
     asked: dict[bytes, int] = {}
     questions: list[GpuQuestion] = []
-    index_of: list[int] = []
+    places: list[int] = []
     for op in graph.ops:
         if id(op.outputs[0]) in folded and readers.get(id(op.outputs[0])):
             op = readers[id(op.outputs[0])][0]
@@ -224,6 +241,5 @@ def ask_each(graph: Graph, timeout: float = 300.0) -> list[GpuAnswer]:
         if key not in asked:
             asked[key] = len(questions)
             questions.append(GpuQuestion(model, len(alone.ops)))
-        index_of.append(asked[key])
-    answers = ask_many(questions, timeout)
-    return [answers[index] for index in index_of]
+        places.append(asked[key])
+    return questions, places

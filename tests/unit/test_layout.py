@@ -271,3 +271,10 @@ def test_reshapes_that_move_ones_are_orders_too() -> None:
         "LOGISTIC",
         "RESHAPE",
     ]
+
+
+def test_a_constant_before_the_value_has_no_order_of_its_own() -> None:
+    g = NaiveGraph()
+    x = g.conv(g.feed(1, 3, 8, 8), 8, 3)
+    y = g.binary("MUL", g.weights(8, 1, 1), x)
+    optimise(g.finish(g.binary("ADD", y, g.conv(y, 8))))

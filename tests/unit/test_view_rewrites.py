@@ -267,3 +267,24 @@ def test_unfolding_with_overlap() -> None:
     rewritten(model, *VIEWS, rounding=0)
     assert highest_rank(model) <= 4
     assert operators(model)["Gather"] == 2
+
+
+def test_repeated_indices_are_not_taken_for_a_permutation() -> None:
+    def make(g: Spelling) -> str:
+        return g.Relu(g.Transpose(g.Gather("x", g.c([0, 1, 1, 2]), axis=0), perm=[1, 0]))
+
+    model = model_of(make, x=(4, 3))
+    rewritten(model, *VIEWS, rounding=0)
+    assert operators(model) == {"Gather": 1, "Transpose": 1, "Relu": 1}
+
+
+def test_overlapping_windows_of_rank_six() -> None:
+    def make(g: Spelling) -> str:
+        rows = g.Gather("x", g.c([[0, 2, 4], [1, 3, 5], [2, 4, 6]]), axis=2)
+        y = g.Gather(rows, g.c([[0, 1, 2, 3], [1, 2, 3, 4]]), axis=4)
+        return g.Relu(reshape(g, g.Transpose(y, perm=[0, 1, 2, 4, 3, 5]), 2, 18, 12))
+
+    model = model_of(make, x=(2, 3, 7, 5))
+    rewritten(model, *VIEWS, rounding=0)
+    assert highest_rank(model) == 4
+    assert operators(model) == {"Gather": 2, "Transpose": 1, "Reshape": 2, "Relu": 1}

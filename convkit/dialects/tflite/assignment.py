@@ -166,7 +166,8 @@ class LayoutProblem:
                 local = compose(inverse(node.namings[first]), order_of[node.values[first]])
                 node.mode = node.axes.follow(first, local, node.mode) or node.mode
             for slot, value in enumerate(node.values):
-                order_of.setdefault(value, compose(node.namings[slot], node.mode[slot]))
+                if value != _NO_VALUE:
+                    order_of.setdefault(value, compose(node.namings[slot], node.mode[slot]))
 
     def _improve(self) -> None:
         for _ in range(_ROUNDS):
