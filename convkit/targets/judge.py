@@ -106,8 +106,10 @@ def as_delegate_reads(op: Op, folded: dict[int, Tensor]) -> Op:
 def judge_op(op: Op, target: Target) -> tuple[Reason, ...]:
     """The reasons the rules give for one operator, worst first; empty if nothing speaks against it."""
     if op.code not in target.ops:
-        message = f"{op.code} is not read by {target.title}"
-        return (Reason(f"{target.name}/unlisted", RuleSeverity.FALLBACK, message),)
+        open_list = target.unlisted == "undecided"
+        verb = "spoken of in what is public of" if open_list else "read by"
+        message = f"{op.code} is not {verb} {target.title}"
+        return (Reason(f"{target.name}/unlisted", RuleSeverity.FALLBACK, message, undecided=open_list),)
     rules = (*target.every_op, *target.ops[op.code])
     reasons = [reason for rule in rules if (reason := _apply(rule, op, target))]
     return tuple(sorted(reasons, key=lambda r: (-r.severity, r.undecided, r.rule)))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _CHOICES = {
     "dialect": ("tflite",),
     "precision": ("float16", "float32"),
-    "confidence": ("measured", "source", "documented", "reported"),
+    "confidence": ("measured", "source", "documented", "reported", "low"),
+    "unlisted": ("fallback", "undecided"),
     "layout": ("nhwc", "nchw"),
 }
 _REQUIRED = ("title", "dialect", "precision", "confidence", "dtypes")
@@ -96,7 +97,10 @@ def _load(
             raise source.at(token, "extends", f"{name!r} extends itself by way of {str(token)!r}")
         if str(token) not in available_targets(folders):
             raise source.unknown(token, "the target", available_targets(folders), code="extends")
-        parent = _load(str(token), folders, known_fixes, (*children, name))
+        if folders == rule_folders() and known_fixes is None and not children:
+            parent = _load_shipped(str(token))
+        else:
+            parent = _load(str(token), folders, known_fixes, (*children, name))
     return _Reader(source, name, parent, known_fixes).read(tree, path)
 
 
@@ -173,7 +177,7 @@ class _Reader:
         value: object = text[1:-1] if token.type == "STRING" else int(text) if text.isdigit() else text
         self._say(str(tree.data), token, value)
 
-    _title = _dialect = _precision = _confidence = _oracle = _layout = _channel_multiple = _one
+    _title = _dialect = _precision = _confidence = _oracle = _layout = _channel_multiple = _unlisted = _one
 
     def _many(self, tree: Tree[Token]) -> None:
         tokens = [_token(child) for child in tree.children]

@@ -55,7 +55,8 @@ class Target:
     `dtypes` the TFLite types its tensors may have, `layout` what its kernels want, `channel_multiple`
     the channel count its memory is laid out in, `max_partitions` how many partitions its delegate is
     given and `min_partition_ops` the fewest operators of one (0 partitions: no limit).
-    `ops` holds the rules of every operator the accelerator reads; one not there falls back.
+    `ops` holds the rules of every operator the accelerator reads; one not there falls back, or is
+    undecided where the public list is known to be incomplete (`unlisted`).
     `lineage` is the target and what it extends, nearest first.
     """
 
@@ -72,6 +73,7 @@ class Target:
     pipeline: tuple[str, ...] = ()
     max_partitions: int = 1
     min_partition_ops: int = 1
+    unlisted: str = "fallback"
     sources: Mapping[str, str] = field(default_factory=dict)
     devices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     ops: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict, repr=False)

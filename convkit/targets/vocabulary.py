@@ -189,7 +189,44 @@ def magnitude(op: Op, tensor: Tensors) -> float | None:
     return float(np.abs(finite.astype(np.float64)).max()) if finite.size else 0.0
 
 
+@predicate()
+def per_channel(op: Op, tensor: Tensors) -> bool:
+    """Whether a tensor has one scale per channel."""
+    return any(t is not None and t.quantization is not None and t.quantization.scale.size > 1 for t in tensor)
+
+
+@predicate()
+def wide_dimensions(op: Op, tensor: Tensors) -> int | None:
+    """Number of dimensions of a tensor that are larger than 1."""
+    only = _only(tensor)
+    return None if only is None or not _known(*only.shape) else sum(size > 1 for size in only.shape)
+
+
+# --- of numbers ----------------------------------------------------------------------------------
+
+
+@predicate()
+def power_of_two(op: Op, number: float) -> bool | None:
+    """Whether a number is 1, 2, 4, 8, ..."""
+    if number is None:
+        return None
+    return number >= 1 and float(number).is_integer() and int(number).bit_count() == 1
+
+
+@predicate()
+def larger(op: Op, number: float, other: float) -> float | None:
+    """The larger of two numbers."""
+    return None if number is None or other is None else max(number, other)
+
+
 # --- of the operator -----------------------------------------------------------------------------
+
+
+@predicate()
+def unknown(op: Op) -> bool | None:
+    """What neither the file nor a public source tells: always unknown, which makes a rule undecided."""
+    return None
+
 
 
 @predicate()
@@ -258,6 +295,12 @@ def runtime_scalar(op: Op) -> bool:
     """Whether an input known at run time has rank 0 while another does not."""
     ranks = {t.rank for t in _runtime(op)}
     return 0 in ranks and len(ranks) > 1
+
+
+@predicate()
+def value_batch(op: Op) -> int:
+    """The largest first dimension among inputs known at run time and outputs (1 for scalars)."""
+    return max(t.shape[0] if t.shape else 1 for t in (*_runtime(op), *op.outputs))
 
 
 @predicate()
@@ -349,10 +392,13 @@ def names_axis(op: Op, axes: Tensors, index: int) -> bool | None:
 
 
 @predicate(needs="input paddings")
-def pads_first(op: Op) -> bool | None:
-    """Whether the first dimension is padded."""
-    amounts = _values(_role(op, "paddings"))
-    return None if amounts is None else any(amounts[:2])
+def pads(op: Op, index: int) -> bool | None:
+    """Whether dimension `index` of the input is padded (-1: the last one)."""
+    amounts, data = _values(_role(op, "paddings")), _role(op, "input")
+    if amounts is None or data is None:
+        return None
+    row = int(index) % max(data.rank, 1)
+    return any(amounts[2 * row : 2 * row + 2])
 
 
 @predicate(needs="input begin")

@@ -1,0 +1,175 @@
+"""Golden nodes for rule files: the probes' operators, each changed in one way at a time.
+
+A probe is one operator as a lowering writes it. Its neighbours differ by one fact that a rule may ask
+for: a constant that becomes known at run time only, another type, a fused activation, a version, a
+stride, a dimension. So every condition of every rule file has a node that meets it and one that does
+not, without a list by hand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from convkit.dialects.tflite.graph import Op, Quantization, Tensor
+from convkit.dialects.tflite.roles import input_roles
+from convkit.dialects.tflite.schema import default_options, dtype_named
+from convkit.targets.judge import as_delegate_reads, folded_constants
+from tests.probes import all_probes
+
+_KINDS = ("INT8", "UINT8", "INT16", "INT32", "INT64", "UINT32", "FLOAT16", "FLOAT64", "BOOL")
+_SIZES = {
+    "stride_h": (1, 2, 3, 4, 5),
+    "stride_w": (4, 5000),
+    "dilation_h_factor": (2, 3),
+    "filter_height": (2, 9, 13, 17, 300, 600),
+    "filter_width": (13, 600),
+    "depth_multiplier": (2,),
+    "axis": (0, -1),
+    "block_size": (1, 3),
+    "ellipsis_mask": (1,),
+    "new_axis_mask": (1,),
+}
+_BASES = 6
+"""About how many probes of an operator are changed; all of them are nodes as they are."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator with the name of its probe and of what was changed."""
+
+    name: str
+    op: Op
+
+
+def _typed(tensor: Tensor | None, kind: str) -> Tensor | None:
+    """A value of another type; bytes and halves get a scale."""
+    if tensor is None or tensor.is_constant or tensor.dtype.kind != "f":
+        return tensor
+    scale = np.ones(1, np.float32) if kind.removeprefix("U") in {"INT8", "INT16"} else None
+    quantization = Quantization(scale, np.zeros(1, np.int64)) if scale is not None else None
+    return replace(tensor, dtype=dtype_named(kind), quantization=quantization)
+
+
+def _of_kind(op: Op, kind: str) -> Op:
+    outputs = [_typed(t, kind) or t for t in op.outputs]
+    return replace(op, inputs=[_typed(t, kind) for t in op.inputs], outputs=outputs)
+
+
+def _per_channel(tensor: Tensor | None) -> Tensor | None:
+    if tensor is None or not tensor.is_constant or tensor.rank < 2:
+        return tensor
+    scales = np.ones(tensor.shape[0], np.float32)
+    return replace(tensor, quantization=Quantization(scales, np.zeros(tensor.shape[0], np.int64)))
+
+
+def _reshaped(tensor: Tensor | None, change: str) -> Tensor | None:
+    """A run-time value with a dimension unknown, many dimensions, or one of them large."""
+    if tensor is None or tensor.is_constant:
+        return tensor
+    shape = tensor.shape
+    changed = {
+        "dynamic": (-1, *shape[1:]),
+        "batched": (3, *shape[1:]),
+        "deep": (2,) * (8 - len(shape)) + shape,
+        "wide": (*shape[:-1], 70000),
+        "long": (*shape[:-2], 70000, *shape[-1:]) if len(shape) > 1 else shape,
+        "flat": (1,) * len(shape),
+    }[change]
+    return replace(tensor, shape=changed)
+
+
+def _kernel(op: Op, index: int, height: int, width: int) -> Op:
+    """`op` with a filter of other sides (not filled: no rule reads a filter's numbers)."""
+    kernel = op.inputs[index]
+    assert kernel is not None
+    shape = (kernel.shape[0], height, width, kernel.shape[3])
+    data = np.broadcast_to(np.zeros(1, kernel.dtype), shape)
+    inputs = [replace(kernel, shape=shape, data=data) if i == index else t for i, t in enumerate(op.inputs)]
+    return replace(op, inputs=inputs)
+
+
+def _neighbours(op: Op) -> Iterator[tuple[str, Op]]:
+    for version in (1, 2, 3, 5, 7, 10):
+        yield f"v{version}", replace(op, version=version)
+    for index, tensor in enumerate(op.inputs):
+        if tensor is None:
+            continue
+        role = (input_roles(op.code) + ("input",) * 9)[index]
+        if tensor.is_constant:
+            turned = replace(tensor, data=None)
+        else:
+            turned = replace(tensor, data=np.zeros([abs(s) for s in tensor.shape], tensor.dtype))
+        yield f"{role}-turned", replace(op, inputs=[turned if t is tensor else t for t in op.inputs])
+        if role == "bias":
+            yield "bias-absent", replace(op, inputs=[None if t is tensor else t for t in op.inputs])
+        if tensor.is_constant and tensor.dtype.kind == "i":
+            for name, value in (("ones", 1), ("minus", -1), ("zeros", 0)):
+                filled = replace(tensor, data=np.full(tensor.shape, value, tensor.dtype))
+                yield f"{role}-{name}", replace(op, inputs=[filled if t is tensor else t for t in op.inputs])
+            many = replace(tensor, shape=(2,), data=np.array([0, 1], tensor.dtype))
+            yield f"{role}-many", replace(op, inputs=[many if t is tensor else t for t in op.inputs])
+    for kind in _KINDS:
+        yield kind, _of_kind(op, kind)
+        yield f"to-{kind}", replace(op, outputs=[_typed(t, kind) or t for t in op.outputs])
+        yield f"from-{kind}", replace(op, inputs=[_typed(t, kind) for t in op.inputs])
+    for change in ("dynamic", "batched", "deep", "wide", "long", "flat"):
+        inputs = [_reshaped(t, change) for t in op.inputs]
+        yield change, replace(op, inputs=inputs, outputs=[_reshaped(t, change) or t for t in op.outputs])
+        yield f"to-{change}", replace(op, outputs=[_reshaped(t, change) or t for t in op.outputs])
+        yield f"first-{change}", replace(op, inputs=[inputs[0], *op.inputs[1:]])
+    yield "per-channel", replace(op, inputs=[_per_channel(t) for t in op.inputs])
+    options = default_options(op.code)
+    for name in set(options) & set(_SIZES):
+        for size in _SIZES[name]:
+            yield f"{name}={size}", replace(op, options={**op.options, name: size})
+    flags = [name for name, default in options.items() if isinstance(default, bool)]
+    for name in flags:
+        yield name, replace(op, options={**op.options, name: not op.options.get(name, options[name])})
+    if flags:
+        yield "all-flags", replace(op, options={**op.options, **dict.fromkeys(flags, True)})
+    if "fused_activation_function" in options:
+        for name in ("RELU", "TANH", "SIGN_BIT"):
+            fused = replace(op, options={**op.options, "fused_activation_function": name})
+            yield name, fused
+            yield f"{name} INT32", _of_kind(fused, "INT32")
+    if op.code in {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}:
+        for sides in ((1, 1), (3, 3), (7, 7), (9, 9), (18, 18), (70, 70)):
+            yield f"kernel-{sides[0]}", _kernel(op, 1, *sides)
+
+
+def _quantize(kind: str) -> Iterator[tuple[str, Op]]:
+    value = Tensor("x", (1, 4), dtype_named("FLOAT32"))
+    return _neighbours(Op("QUANTIZE", [value], [replace(value, dtype=dtype_named(kind))]))
+
+
+@cache
+def all_nodes() -> tuple[Node, ...]:
+    """Every probe's operator as a delegate reads it, and the neighbours of the first of each kind."""
+    nodes = [
+        Node(f"QUANTIZE {kind} {name}", op) for kind in ("INT8", "UINT8") for name, op in _quantize(kind)
+    ]
+    total = Counter(probe.op.code for probe in all_probes())
+    seen: Counter[str] = Counter()
+    for probe in all_probes():
+        graph = probe.graph
+        folded = folded_constants(graph)
+        stored = {id(graph.ops[i].output): t for i in folded if (t := graph.ops[i].inputs[0]) is not None}
+        op = as_delegate_reads(graph.ops[-1], stored)
+        nodes.append(Node(probe.name, op))
+        seen[op.code] += 1
+        step = max(1, total[op.code] // _BASES)
+        if seen[op.code] % step == 1 % step:
+            nodes += [Node(f"{probe.name} {name}", changed) for name, changed in _neighbours(op)]
+            sized = [(n, o) for n, o in _neighbours(op) if "=" in n]
+            nodes += [
+                Node(f"{probe.name} {name} {more}", again)
+                for name, changed in sized
+                for more, again in _neighbours(changed)
+                if "=" in more or more.startswith("kernel") or more == "INT8"
+            ]
+    return tuple(nodes)
