@@ -11,7 +11,6 @@ import pytest
 
 from convkit.dialects.tflite.graph import Op, Quantization, Tensor
 from convkit.targets import Rule, RuleSeverity, available_targets, judge_op, load_target
-from convkit.targets.vocabulary import PREDICATES
 from tests.target_nodes import Node, all_nodes
 
 _RULES = [
@@ -156,21 +155,6 @@ def test_facts_of_the_sources(name: str, op: Op, taken: bool | None) -> None:
     else:
         assert any(not r.undecided for r in grave) is not taken, [r.message for r in grave]
         assert not (taken and grave), [r.message for r in grave]
-
-
-def test_the_words_for_targets_without_an_oracle() -> None:
-    words = {name: word.function for name, word in PREDICATES.items()}
-    assert words["unknown"](_conv()) is None
-    assert words["value_batch"](_unary("TANH", (49, 8))) == 49
-    assert [words["power_of_two"](_conv(), n) for n in (1, 2, 3, 2.5, 0.5, 8, 0)] == [
-        True, True, False, False, False, True, False,
-    ]  # fmt: skip
-    assert words["larger"](_conv(), 2, 3) == 3
-    assert words["wide_dimensions"](_conv(), [_value((1, 4, 1, 2))]) == 2
-    assert not words["per_channel"](_conv(dtype=I8), [_value((1, 2), I8)])
-    amounts = Tensor("p", (4, 2), I32, np.array([[0, 0], [1, 0], [0, 0], [0, 2]]))
-    pad = Op("PAD", [_value((1, 4, 4, 2)), amounts], [])
-    assert [words["pads"](pad, i) for i in (0, 1, 2, -1)] == [False, True, False, True]
 
 
 def test_a_node_may_be_undecided_where_the_list_is_open() -> None:
