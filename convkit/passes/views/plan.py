@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -43,6 +44,7 @@ class Step:
 Plan = tuple[Step, ...]
 
 
+@lru_cache(maxsize=4096)  # alike layers ask for the same plans
 def plan_view(source: Shape, view: View, target: Shape) -> Plan | None:
     """The shortest plan from a value of shape `source` to `view` of it with shape `target`, or None.
 
