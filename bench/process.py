@@ -46,7 +46,7 @@ def run(command: Sequence[str | Path], cwd: Path | None = None) -> Run:
 
 
 def interleaved(jobs: dict[str, Callable[[], Run]], repeat: int) -> dict[str, list[Run]]:
-    """Run every job once unmeasured, then `repeat` times in turns: a slow minute of the machine hits all alike."""
+    """Run every job once unmeasured, then `repeat` times in turns: a slow minute hits all alike."""
     for job in jobs.values():
         job()
     runs: dict[str, list[Run]] = {name: [] for name in jobs}

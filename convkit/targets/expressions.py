@@ -82,7 +82,7 @@ class Checker:
     def _quoted(self, token: Token, text: str, offset: int) -> Expression:
         # Blank out the file but for the expression, so that errors point into the file.
         lines = ["" for _ in range((token.line or 1) - 1)] + [" " * ((token.column or 1) - 1 + offset) + text]
-        blanked = SourceText("\n".join(lines), self.source.file)
+        blanked = SourceText("\n".join(lines), self.source.file, self.source.trees)
         tree = _reparse(blanked, self.source)
         found = self._expression(tree)
         if found.kind == "tensor":

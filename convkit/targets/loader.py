@@ -15,8 +15,9 @@ from convkit.diagnostics import did_you_mean, error
 from convkit.dialects.tflite.graph import Op
 from convkit.dialects.tflite.schema import enum_values, operator_codes
 from convkit.targets.reachability import contradiction
-from convkit.targets.syntax import SourceText, parse
+from convkit.targets.syntax import SourceText, grammar_text, parse
 from convkit.targets.target import Condition, Rule, RuleSeverity, Target
+from convkit.targets.tree_cache import read_trees, write_trees
 
 if TYPE_CHECKING:
     from lark import Token, Tree
@@ -77,14 +78,16 @@ def _load(
 ) -> Target:
     path = next((f / f"{name}.rules" for f in folders if (f / f"{name}.rules").is_file()), None)
     if path is None:
-        known = available_targets(folders)
-        help = did_you_mean(name, known) or f"targets: {', '.join(known)}"
+        names = available_targets(folders)
+        help = did_you_mean(name, names) or f"targets: {', '.join(names)}"
         raise error("unknown-target", f"there is no target {name!r}", help=help)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise error("rules-unreadable", f"{path}: {problem}") from problem
-    source = SourceText(text, str(path))
+    shipped = path.parent in rule_folders()  # a user's file changes too often to be worth keeping
+    source = SourceText(text, str(path), read_trees(grammar_text(), text) if shipped else {})
+    known = len(source.trees)
     tree = parse(source)
     own, parent_token = _token(tree.children[0]), tree.children[1]
     if str(own) != name:
@@ -101,7 +104,10 @@ def _load(
             parent = _load_shipped(str(token))
         else:
             parent = _load(str(token), folders, known_fixes, (*children, name))
-    return _Reader(source, name, parent, known_fixes).read(tree, path)
+    target = _Reader(source, name, parent, known_fixes).read(tree, path)
+    if shipped and len(source.trees) > known:
+        write_trees(grammar_text(), text, source.trees)
+    return target
 
 
 def _token(child: Any) -> Token:

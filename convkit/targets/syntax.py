@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit.diagnostics import ConvkitError, Location, did_you_mean, error
+from convkit.targets.tree_cache import Trees, decode, digest, encode
 
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
@@ -38,10 +39,11 @@ _TERMINALS = {
 
 @dataclass(frozen=True)
 class SourceText:
-    """A rule file's text, to point into."""
+    """A rule file's text, to point into, and the trees of it that are known already."""
 
     text: str
     file: str
+    trees: Trees = field(default_factory=dict, compare=False, repr=False)
 
     def problem(
         self, code: str, message: str, line: int, column: int, help: str | None = None
@@ -67,11 +69,16 @@ class SourceText:
 
 
 @cache
+def grammar_text() -> str:
+    """The grammar of rule files."""
+    return Path(__file__).with_name("grammar.lark").read_text()
+
+
+@cache
 def _parser() -> Lark:
     from lark import Lark
 
-    grammar = Path(__file__).with_name("grammar.lark").read_text()
-    return Lark(grammar, parser="lalr", start=["start", "or_"], propagate_positions=True)
+    return Lark(grammar_text(), parser="lalr", start=["start", "or_"], propagate_positions=True)
 
 
 def _expected(names: Iterable[str]) -> str:
@@ -81,6 +88,13 @@ def _expected(names: Iterable[str]) -> str:
 
 def parse(source: SourceText, start: str = "start") -> Tree[Token]:
     """The syntax tree of a rule file; raises a `rules-syntax` ConvkitError with place and caret."""
+    key = digest(start, source.text)
+    if key not in source.trees:
+        source.trees[key] = encode(_parse(source, start))
+    return decode(source.trees[key])  # type: ignore[no-any-return]
+
+
+def _parse(source: SourceText, start: str) -> Tree[Token]:
     from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
 
     try:

@@ -1,0 +1,58 @@
+"""Kept syntax trees: the same targets with and without, and a damaged cache is no cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convkit.targets import loader, rule_folders, syntax, tree_cache
+from convkit.targets.target import Target
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "convkit"
+
+
+def _load(name: str = "mali-gpu") -> Target:
+    return loader._load(name, rule_folders(), None, ())
+
+
+def _said(target: Target) -> list[tuple[object, ...]]:
+    return [(r.id, r.severity, r.text, r.when, r.cites, r.fixes, r.line) for r in target.rules]
+
+
+def test_a_second_load_parses_nothing_and_says_the_same(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _load()
+    assert sorted(own_cache.glob("rules-*.json"))
+
+    def never(*_: object) -> None:
+        raise AssertionError("parsed again")
+
+    monkeypatch.setattr(syntax, "_parse", never)
+    assert _said(_load()) == _said(first)
+
+
+def test_a_damaged_cache_is_no_cache(own_cache: Path) -> None:
+    first = _load()
+    for path in own_cache.iterdir():
+        path.write_text("[1, 2")
+    assert _said(_load()) == _said(first)
+
+
+def test_a_folder_that_cannot_be_written_changes_nothing(own_cache: Path) -> None:
+    own_cache.parent.joinpath("convkit").write_text("a file, not a folder")
+    assert _load().name == "mali-gpu"
+
+
+def test_trees_come_back_as_they_were() -> None:
+    source = syntax.SourceText(Path(rule_folders()[-1], "mali-gpu.rules").read_text(), "mali-gpu.rules")
+    tree = syntax._parse(source, "start")
+    again = tree_cache.decode(tree_cache.encode(tree))
+    assert again == tree
+    first = next(tree.iter_subtrees_topdown())
+    assert next(again.iter_subtrees_topdown()).meta.start_pos == first.meta.start_pos
