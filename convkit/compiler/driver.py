@@ -89,7 +89,8 @@ class Compilation:
         with self.clock.stage("import"):
             imported = load_any(self.source, self.options.importing)
             constants = imported.model.graph.initializers
-            self.frozen = {name: constant(constants[name]) for name in self.options.freeze}
+            frozen = (name for name in self.options.freeze if name in constants)
+            self.frozen = {name: constant(constants[name]) for name in frozen}
         return imported
 
     def prepare(self, model: ir.Model) -> PassManager:

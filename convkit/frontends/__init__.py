@@ -11,6 +11,8 @@ from convkit.frontends.imported import Imported, ImportOptions, Runtime
 
 __all__ = ["Format", "ImportOptions", "Imported", "Runtime", "format_of", "load_any"]
 
+_TORCH = (Format.TORCH_CODE, Format.TORCH_EXPORTED, Format.TORCH_MODULE, Format.TORCHSCRIPT)
+
 
 def load_any(source: Any, options: ImportOptions | None = None) -> Imported:
     """Import a model of any format: a path, its bytes, `module.py:factory`, or a live model.
@@ -24,6 +26,10 @@ def load_any(source: Any, options: ImportOptions | None = None) -> Imported:
         return _from_onnx(source, options)
     if kind is Format.TFLITE:
         return _from_tflite(source, options)
+    if kind in _TORCH:
+        from convkit.frontends.pytorch import load_pytorch
+
+        return load_pytorch(source, kind, options)
     raise NotImplementedError(kind)
 
 
