@@ -53,7 +53,7 @@ def exits(command: Callable[P, ExitCode]) -> Callable[P, None]:
         except Exception as problem:
             if kwargs.get("debug"):
                 raise
-            failure = problem if isinstance(problem, ConvkitError) else _internal(problem)
+            failure = problem if isinstance(problem, ConvkitError) else internal(problem)
             print_diagnostics(failure.diagnostics, as_json=as_json)
             sys.exit(failure.exit_code)
         sys.exit(code)
@@ -61,7 +61,7 @@ def exits(command: Callable[P, ExitCode]) -> Callable[P, None]:
     return wrapper
 
 
-def _internal(problem: Exception) -> ConvkitError:
+def internal(problem: Exception) -> ConvkitError:
     """A defect of convkit itself, in one Diagnostic instead of a traceback."""
     if isinstance(problem, MemoryError):
         said = Diagnostic("out-of-memory", "there is not enough memory for this model")
@@ -121,3 +121,18 @@ def progress(enabled: bool, doing: str) -> Iterator[None]:
         return
     with console(stderr=True).status(f"{doing} …"):
         yield
+
+
+@contextmanager
+def progress_bar(enabled: bool, doing: str, total: int, doing_many: str) -> Iterator[Callable[[], None]]:
+    """A bar of `total` steps (of one: what is being done); call to advance. Silent as `progress` is."""
+    if total == 1 or not enabled or not sys.stderr.isatty():
+        with progress(enabled, doing):
+            yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing_many, total=total)
+        yield lambda: bar.advance(task)

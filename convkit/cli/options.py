@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +138,27 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
         function = option(function)
     return function
 
+
+def outputs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Files that a report is written to; the command gets those asked for as `files`, path by kind."""
+
+    @functools.wraps(function)
+    def collected(*args: Any, **kwargs: Any) -> Any:
+        files = {kind: path for kind in _OUTPUTS if (path := kwargs.pop(kind)) is not None}
+        return function(*args, files=files, **kwargs)
+
+    wrapped: Callable[..., Any] = collected
+    for kind, text in reversed(_OUTPUTS.items()):
+        option = click.option(f"--{kind}", kind, type=click.Path(path_type=Path), metavar="FILE", help=text)
+        wrapped = option(wrapped)
+    return wrapped
+
+
+_OUTPUTS = {
+    "markdown": "Write the report as Markdown, for a comment on a pull request.",
+    "sarif": "Write the findings as SARIF 2.1.0, for code scanning.",
+    "junit": "Write the verdicts as JUnit XML, one test case for each model and target.",
+}
 
 shapes_option: Decorator = click.option(
     "--input",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -94,10 +94,13 @@ def _quantization(found: Quantization | None) -> QuantizationEntry | None:
 
 def op_entries(graph: Graph, verdict: GraphVerdict) -> tuple[OpEntry, ...]:
     """One entry per operator of the artifact."""
-    return tuple(_op_entry(op, found) for op, found in zip(graph.ops, verdict.ops, strict=True))
+    maker = {id(t): index for index, op in enumerate(graph.ops) for t in op.outputs}
+    return tuple(_op_entry(op, found, maker) for op, found in zip(graph.ops, verdict.ops, strict=True))
 
 
-def _op_entry(op: Op, found: OpVerdict) -> OpEntry:
+def _op_entry(op: Op, found: OpVerdict, maker: Mapping[int, int]) -> OpEntry:
+    """`maker` has the index of the operator that makes a tensor, by the tensor's id."""
+    reads = dict.fromkeys(maker[id(t)] for t in op.inputs if id(t) in maker)
     return OpEntry(
         index=found.index,
         op=op.code,
@@ -109,7 +112,13 @@ def _op_entry(op: Op, found: OpVerdict) -> OpEntry:
         macs=macs(op),
         bytes=bytes_moved(op),
         partition=found.partition,
+        reads=tuple(reads),
+        makes=tuple(_described(t) for t in op.outputs),
     )
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{'x'.join(map(str, tensor.shape)) or 'scalar'} {type_name(tensor.dtype).lower()}"
 
 
 def _reason(found: Found) -> Reason:

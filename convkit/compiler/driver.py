@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +16,12 @@ import onnx_ir as ir
 from convkit.compiler import assemble
 from convkit.compiler.confirm import confirm, reference_beside
 from convkit.compiler.interface import Interface
+from convkit.compiler.levers import transfers_and_levers
 from convkit.compiler.options import CompileOptions
 from convkit.compiler.oracle import ask_oracle
-from convkit.compiler.repair import Candidate, repair
+from convkit.compiler.repair import Candidate, Cure, repair
 from convkit.compiler.watch import NumbersWatch
+from convkit.diagnostics import ConvkitError
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import LayoutStats, assign_layout
 from convkit.dialects.tflite.lowering import lower
@@ -142,22 +144,64 @@ class Compilation:
             if options.oracle:
                 with self.clock.stage("oracle"):
                     oracle = ask_oracle(self.target, candidate, stored, reference())
-        inputs, outputs = assemble.interface(graph, layout)
-        report = Report(
-            model=assemble.identify_model(self.source, imported.format, candidate.model, opset),
-            target=assemble.identify_target(self.target),
-            ops=assemble.op_entries(graph, candidate.verdict),
-            inputs=inputs,
-            outputs=outputs,
-            partitions=assemble.partition_entries(graph, candidate.verdict),
-            rewrites=assemble.rewrite_entries(manager.stats, cures),
+        report = self.report(imported, opset, manager, candidate, cures)
+        report = replace(
+            report,
             verification=verification,
             oracle=oracle if isinstance(oracle, OracleAnswer) else None,
             findings=(*assemble.doubts(verification), *assemble.remarks(oracle)),
-            timings=self.clock.seconds,
-            options=options.described(),
         )
         return CompileResult(artifact, graph, candidate.model, report)
+
+    def report(
+        self,
+        imported: Imported,
+        opset: int | None,
+        manager: PassManager,
+        candidate: Candidate,
+        cures: Sequence[Cure],
+    ) -> Report:
+        """What was found about a candidate; `opset` is that of the model as imported."""
+        graph, layout, verdict = candidate.graph, candidate.layout, candidate.verdict
+        inputs, outputs = assemble.interface(graph, layout)
+        ops = assemble.op_entries(graph, verdict)
+        transfers, levers = transfers_and_levers(graph, verdict, self.target, ops)
+        return Report(
+            model=assemble.identify_model(self.source, imported.format, candidate.model, opset),
+            target=assemble.identify_target(self.target),
+            ops=ops,
+            inputs=inputs,
+            outputs=outputs,
+            partitions=assemble.partition_entries(graph, verdict),
+            transfers=transfers,
+            levers=levers,
+            rewrites=assemble.rewrite_entries(manager.stats, cures),
+            timings=self.clock.seconds,
+            options=self.options.described(),
+        )
+
+    def check(self, targets: Iterable[Target]) -> Iterator[Report | ConvkitError]:
+        """What each target makes of the model: imported, normalised and lowered once for all of them.
+
+        Nothing is run. An error that has to do with one target stands in the place of its report; one in
+        the model is raised.
+        """
+        imported = self.load()
+        opset = imported.model.graph.opset_imports.get("")
+        manager = self.prepare(imported.model)
+        with self.clock.stage("lower"):
+            graph, layout = lower_to_tflite(imported.model, self.options)
+        shared = self.clock.seconds
+        for self.target in targets:
+            self.clock = Clock(dict(shared))
+            try:
+                with self.clock.stage("judge"):
+                    verdict = judge(graph, self.target)
+                first = Candidate(imported.model, graph, layout, verdict)
+                candidate, cures = repair(first, self.rebuild, self.options.allow)
+                yield self.report(imported, opset, manager, candidate, cures)
+            except ConvkitError as problem:
+                yield problem
 
 
 def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> tuple[Graph, LayoutStats]:
@@ -179,3 +223,17 @@ def compile_model(source: Any, target: str | Target, options: CompileOptions | N
     compute the model's function.
     """
     return Compilation(source, target, options or CompileOptions()).run()
+
+
+def check_model(
+    source: Any, targets: Sequence[Target], options: CompileOptions | None = None
+) -> list[Report | ConvkitError]:
+    """What each of `targets` (at least one) makes of a model: its report, or why there is none.
+
+    Nothing is written, and nothing is run but what `options.oracle` asks for. Raises ConvkitError for a
+    model that cannot be read or lowered at all.
+    """
+    options = replace(options or CompileOptions(), verify=False)
+    if options.oracle:
+        return [compile_model(source, target, options).report for target in targets]
+    return list(Compilation(source, targets[0], options).check(targets))

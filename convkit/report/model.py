@@ -82,7 +82,8 @@ class OriginEntry:
 
 @dataclass(frozen=True)
 class OpEntry:
-    """One operator of the artifact. `bytes` counts what it reads and writes, constants included."""
+    """One operator of the artifact. `bytes` counts what it reads and writes, constants included; `reads`
+    are the indices of the operators whose results it reads, `makes` its outputs as `1x64x56x56 float32`."""
 
     index: int
     op: str
@@ -94,6 +95,35 @@ class OpEntry:
     macs: int = 0
     bytes: int = 0
     partition: int | None = None
+    reads: tuple[int, ...] = ()
+    makes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """How the graph is cut: the `partitions` that the accelerator could be given, and the `tensors` with
+    their `bytes` that one inference moves between accelerator and CPU (the model's own inputs and outputs
+    not counted)."""
+
+    partitions: int = 0
+    tensors: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Lever:
+    """What would be won if the accelerator took `ops`, which one cause keeps off it.
+
+    `op`, `rules` and `fixes` are of the cause (see `convkit.report.causes`); `transfers` and `cpu_macs`
+    are what then remains, the levers before it in the report pulled as well.
+    """
+
+    op: str
+    rules: tuple[str, ...]
+    ops: tuple[int, ...]
+    fixes: tuple[str, ...]
+    transfers: Transfers
+    cpu_macs: int
 
 
 @dataclass(frozen=True)
@@ -229,6 +259,8 @@ class Report:
     inputs: tuple[InterfaceTensor, ...] = ()
     outputs: tuple[InterfaceTensor, ...] = ()
     partitions: tuple[Partition, ...] = ()
+    transfers: Transfers = field(default_factory=Transfers)
+    levers: tuple[Lever, ...] = ()
     rewrites: tuple[RewriteEntry, ...] = ()
     verification: Verification | None = None
     oracle: OracleAnswer | None = None
@@ -257,3 +289,8 @@ class Report:
     def total_macs(self) -> int:
         """Multiply-accumulates of the whole artifact."""
         return sum(op.macs for op in self.ops)
+
+    @property
+    def cpu_macs_share(self) -> float:
+        """The share of the MACs that stays off the accelerator, 0 to 1; 0 where there are none."""
+        return sum(op.macs for op in self.left_behind) / (self.total_macs or 1)

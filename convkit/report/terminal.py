@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -11,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from convkit.report.model import OpEntry, OpVerdict, OracleAnswer, OutputError, Reason, Report, Verdict
+from convkit.report.causes import UNRULED, Cause, causes
+from convkit.report.model import Lever, OpEntry, OpVerdict, OracleAnswer, OutputError, Report, Verdict
 from convkit.report.text import count, error_figures, headline, place, quantity, share, some
 
 _STYLE = {
@@ -19,18 +19,12 @@ _STYLE = {
     Verdict.PARTIAL: ("▲", "bold yellow"),
     Verdict.CPU: ("✘", "bold red"),
 }
-_OP_STYLE = {
+OP_STYLE = {
     OpVerdict.ACCELERATED: "green",
     OpVerdict.FALLBACK: "red",
     OpVerdict.STRANDED: "yellow",
     OpVerdict.UNDECIDED: "magenta",
 }
-_UNRULED = {
-    OpVerdict.STRANDED: "supported, but outside of the partitions that the delegate is given",
-    OpVerdict.UNDECIDED: "a fact that the rules ask for is unknown",
-    OpVerdict.FALLBACK: "refused",
-}
-
 
 def render(report: Report, console: Console, verbosity: int = 0) -> None:
     """Print `report`; `verbosity` 1 or more adds every operator, every rewrite and the timings."""
@@ -80,6 +74,8 @@ def _summary(report: Report, verbosity: int) -> Table:
         grid.add_row("Compute", f"{total}, {taken} on {report.target.accelerator}")
     if len(report.partitions) > 1:
         grid.add_row("Partitions", _partitions(report))
+    if report.levers:
+        grid.add_row("Levers", "\n".join(_lever(report, lever) for lever in report.levers))
     if report.verification is not None:
         grid.add_row("Accuracy", _accuracy(report))
     if report.oracle is not None:
@@ -97,7 +93,18 @@ def _partitions(report: Report) -> str:
     taken = sum(p.accelerated for p in report.partitions)
     rest = len(report.partitions) - taken
     split = f"{taken} on {report.target.accelerator}, {rest} on the CPU"
-    return f"{split} [dim](each change of side copies tensors)[/]"
+    if not report.transfers.tensors:
+        return split
+    moved = f"{count(report.transfers.tensors, 'tensor')}, {quantity(report.transfers.bytes, 'B')}"
+    return f"{split} [dim](between them {moved} an inference)[/]"
+
+
+def _lever(report: Report, lever: Lever) -> str:
+    """What taking the operators of one cause would win, after the levers before it."""
+    left = share(lever.cpu_macs, report.total_macs) if report.total_macs else "0 %"
+    pieces = count(lever.transfers.partitions, "partition")
+    what = f"[bold]{escape(lever.op)}[/]" + (f" ×{len(lever.ops)}" if len(lever.ops) > 1 else "")
+    return f"{what} taken: {left} of MACs on the CPU, {pieces}, {quantity(lever.transfers.bytes, 'B')} across"
 
 
 def _outputs_line(outputs: Iterable[OutputError], worst: OutputError) -> str:
@@ -173,9 +180,6 @@ def _reasons(report: Report, ops: list[OpEntry]) -> Group:
 
 def _reason_table(report: Report, ops: list[OpEntry]) -> Table:
     """One row per operator and rules that speak about it, the costliest first."""
-    groups: dict[tuple[str, ...], list[OpEntry]] = {}
-    for op in ops:
-        groups.setdefault((op.op, op.verdict, *(reason.rule for reason in op.reasons)), []).append(op)
     total_bytes = sum(op.bytes for op in report.ops)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", leading=1)
     table.add_column("  Operator", no_wrap=True)
@@ -183,44 +187,36 @@ def _reason_table(report: Report, ops: list[OpEntry]) -> Table:
     table.add_column("Cost", no_wrap=True)
     table.add_column("Cure", ratio=2, overflow="fold")
     table.add_column("Where", ratio=4, overflow="fold", style="cyan")
-    for members in sorted(groups.values(), key=lambda g: (-sum(o.macs for o in g), -sum(o.bytes for o in g))):
+    for cause in causes(ops):
         table.add_row(
-            _operator_cell(members), _why_cell(members), _cost_cell(members, report.total_macs, total_bytes),
-            _cure_cell(members), escape(some([place(op.origin, op.name) for op in members])),
+            _operator_cell(cause), _why_cell(cause), _cost_cell(cause, report.total_macs, total_bytes),
+            cure_cell(cause), escape(some(cause.places)),
         )  # fmt: skip
     return table
 
 
-def _operator_cell(members: list[OpEntry]) -> str:
-    op = members[0]
-    times = f" [bold]×{len(members):,}[/]" if len(members) > 1 else f" [dim]#{op.index}[/]"
-    return f"  [{_OP_STYLE[op.verdict]}]{escape(op.op)}[/]{times}"
+def _operator_cell(cause: Cause) -> str:
+    number = len(cause.ops)
+    times = f" [bold]×{number:,}[/]" if number > 1 else f" [dim]#{cause.ops[0].index}[/]"
+    return f"  [{OP_STYLE[cause.verdict]}]{escape(cause.op)}[/]{times}"
 
 
-def _why_cell(members: list[OpEntry]) -> str:
-    first = members[0]
-    if not first.reasons:
-        return f"[dim]{first.verdict.value}:[/] {_UNRULED.get(first.verdict, '')}"
-    lines = []
-    for rule in dict.fromkeys(reason.rule for op in members for reason in op.reasons):
-        said = [reason for op in members for reason in op.reasons if reason.rule == rule]
-        lines.append(_reason_line(said))
-    return "\n".join(lines)
+def _why_cell(cause: Cause) -> str:
+    if not cause.rules:
+        return f"[dim]{cause.verdict.value}:[/] {UNRULED[cause.verdict]}"
+    rules = dict.fromkeys(reason.rule for op in cause.ops for reason in op.reasons)
+    return "\n".join(f"{escape(some(cause.said(rule), 2))}\n[dim]{escape(rule)}[/]" for rule in rules)
 
 
-def _reason_line(said: list[Reason]) -> str:
-    return f"{escape(some([reason.message for reason in said], 2))}\n[dim]{escape(said[0].rule)}[/]"
-
-
-def _cost_cell(members: list[OpEntry], total_macs: int, total_bytes: int) -> str:
-    macs, moved = sum(op.macs for op in members), sum(op.bytes for op in members)
+def _cost_cell(cause: Cause, total_macs: int, total_bytes: int) -> str:
+    macs, moved = cause.macs, cause.bytes
     lines = [f"{quantity(macs, 'MAC')} [dim]{share(macs, total_macs)}[/]"] if macs else []
     return "\n".join([*lines, f"{quantity(moved, 'B')} [dim]{share(moved, total_bytes)}[/]"])
 
 
-def _cure_cell(members: list[OpEntry]) -> str:
-    fixes = dict.fromkeys(fix for op in members for reason in op.reasons for fix in reason.fixes)
-    return "\n".join(f"[green]{escape(fix)}[/]" for fix in fixes) or "[dim]none known[/]"
+def cure_cell(cause: Cause) -> str:
+    """The cures of a cause, one a line."""
+    return "\n".join(f"[green]{escape(fix)}[/]" for fix in cause.fixes) or "[dim]none known[/]"
 
 
 def _operators(report: Report) -> Table:
@@ -232,7 +228,7 @@ def _operators(report: Report) -> Table:
     table.add_column("Bytes", justify="right", no_wrap=True)
     table.add_column("Where", style="cyan", overflow="fold")
     for op in report.ops:
-        style = _OP_STYLE[op.verdict]
+        style = OP_STYLE[op.verdict]
         rules = " ".join(reason.rule for reason in op.reasons)
         table.add_row(
             str(op.index), f"{escape(op.op)} [dim]v{op.version}[/]",
@@ -276,29 +272,3 @@ def _findings(report: Report, console: Console) -> None:
         style = styles.get(finding.severity, "yellow")
         code, message = escape(finding.code), escape(finding.message)
         console.print(f"[{style}]{finding.severity}[/] [dim]{code}[/] {message}")
-
-
-def render_many(reports: Sequence[Report], console: Console) -> None:
-    """One line per target: its verdict and how much of the model its accelerator takes."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("Target", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
-    table.add_column("Operators", justify="right", no_wrap=True)
-    table.add_column("MACs", justify="right", no_wrap=True)
-    table.add_column("Left on the CPU", overflow="fold")
-    for report in reports:
-        mark, style = _STYLE[report.verdict]
-        left = report.left_behind
-        macs = share(report.total_macs - sum(op.macs for op in left), report.total_macs)
-        codes = Counter(op.op for op in left)
-        rest = ", ".join(f"{code} ×{number}" if number > 1 else code for code, number in codes.most_common())
-        table.add_row(
-            escape(report.target.name),
-            f"[{style}]{mark} {report.verdict.value}[/]",
-            f"{len(report.ops) - len(left):,}/{len(report.ops):,}",
-            macs if report.total_macs else "[dim]-[/]",
-            escape(rest),
-        )
-    console.print()
-    console.print(table)
-    console.print()

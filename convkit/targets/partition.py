@@ -41,19 +41,28 @@ def node_subsets(graph: Graph, taken: Sequence[bool]) -> list[tuple[bool, list[i
     return subsets
 
 
-def delegated(
-    graph: Graph, taken: Sequence[bool], max_partitions: int, min_ops: int, folded: frozenset[int]
-) -> list[list[int]]:
-    """The partitions the delegate gets, in graph order, as indices of operators.
+def supported(graph: Graph, taken: Sequence[bool], folded: frozenset[int]) -> list[list[int]]:
+    """The subsets that the delegate could be given, as indices of operators.
 
     `folded` are operators that cost nothing (DEQUANTIZE of a constant): they belong to the
-    partitions that read them and do not count. `max_partitions` 0 means all.
+    partitions that read them and do not count.
     """
-    subsets = [m for kind, members in node_subsets(graph, taken) if kind and (m := _real(members, folded))]
-    large = [m for m in subsets if len(m) >= min_ops]
+    return [m for kind, members in node_subsets(graph, taken) if kind and (m := _real(members, folded))]
+
+
+def largest(subsets: Sequence[list[int]], max_partitions: int, min_ops: int) -> list[list[int]]:
+    """Those of `subsets` that the delegate is given, in graph order; `max_partitions` 0 means all."""
+    large = [members for members in subsets if len(members) >= min_ops]
     if max_partitions:
         large = sorted(large, key=len, reverse=True)[:max_partitions]
     return sorted(large)
+
+
+def delegated(
+    graph: Graph, taken: Sequence[bool], max_partitions: int, min_ops: int, folded: frozenset[int]
+) -> list[list[int]]:
+    """The partitions the delegate gets, in graph order, as indices of operators (see the two above)."""
+    return largest(supported(graph, taken, folded), max_partitions, min_ops)
 
 
 def _real(members: list[int], folded: frozenset[int]) -> list[int]:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from convkit.report import OpEntry, OpVerdict, Report, Verdict, schema, to_dict, to_json
-from convkit.report.terminal import render, render_many
+from convkit.report.terminal import render
 from convkit.report.text import quantity, share
 from tests.unit import reports
 
@@ -77,14 +77,6 @@ def test_terminal_groups_fallbacks_by_rule() -> None:
 def test_terminal_fits_narrow_screens() -> None:
     for line in _shown(reports.partial(), verbosity=1, width=80).splitlines():
         assert len(line) <= 80
-
-
-def test_terminal_compares_targets() -> None:
-    stream = io.StringIO()
-    render_many([reports.whole(), reports.partial()], Console(file=stream, width=120))
-    rows = [" ".join(line.split()) for line in stream.getvalue().strip().splitlines()]
-    assert rows[1] == "mali-gpu ✔ accelerated 3/3 100 %"
-    assert rows[2] == "mali-gpu ▲ partial 1/16 88 % GATHER ×12, RESHAPE, FULLY_CONNECTED, TILE"
 
 
 @pytest.mark.parametrize(

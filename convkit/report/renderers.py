@@ -1,0 +1,16 @@
+"""The renderings of a check that are files, by the name of their option."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from convkit.report.check import CheckResult
+from convkit.report.junit import to_junit
+from convkit.report.markdown import to_markdown
+from convkit.report.sarif import to_sarif
+
+RENDERERS: Mapping[str, Callable[[CheckResult], str]] = {
+    "sarif": to_sarif,
+    "junit": to_junit,
+    "markdown": to_markdown,
+}
