@@ -160,7 +160,8 @@ def test_check_finds_a_fallback(tmp_path: Path) -> None:
     assert _run("check", path, "-t", "mali-gpu", "-q").exit_code == 1
     assert _run("check", path, "-t", "mali-gpu", "-q", "--fail-on", "never").exit_code == 0
     result = _run("check", path, "-t", "mali-gpu", "--json")
-    (refused,) = [op for op in json.loads(result.stdout)["reports"][0]["ops"] if op["op"] == "REVERSE_SEQUENCE"]
+    (report,) = json.loads(result.stdout)["reports"]
+    (refused,) = [op for op in report["ops"] if op["op"] == "REVERSE_SEQUENCE"]
     assert refused["verdict"] == "fallback"
     assert refused["reasons"]
     assert refused["origin"]["nodes"] == ["back"]
