@@ -23,8 +23,9 @@ LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 class Linear:
     """y = w * x + b for Conv, ConvTranspose, Gemm and MatMul with constant weights.
 
-    `weights` has the axes (group, outputs of a group, inputs of a group, *kernel) in float64; `bias` is per
-    output channel or None; `axis` is the channel axis of the output.
+    `weights` has the axes (group, outputs of a group, inputs of a group, *kernel): a view of the stored ones
+    until they are `scaled`, float64 from then on. `bias` is per output channel in float64, or None; `axis` is
+    the channel axis of the output.
     """
 
     node: ir.Node
@@ -32,6 +33,12 @@ class Linear:
     weights: Array
     bias: Array | None
     axis: int
+    scaled: bool = False
+
+    @property
+    def wide(self) -> Array:
+        """The weights in float64."""
+        return self.weights.astype(np.float64, copy=False)
 
     @property
     def channels(self) -> int:
@@ -48,11 +55,11 @@ class Linear:
         weights, bias = self.weights, self.bias
         if scale is not None:
             per_output = scale.reshape(*weights.shape[:2], *(1,) * (weights.ndim - 2))
-            weights = weights * per_output
+            weights = self.wide * per_output
             bias = None if bias is None else bias * scale
         if shift is not None:
             bias = shift if bias is None else bias + shift
-        return replace(self, weights=weights, bias=bias)
+        return replace(self, weights=weights, bias=bias, scaled=self.scaled or scale is not None)
 
     def after(self, x: ir.Value, scale: Array | None, shift: Array | None) -> Linear:
         """The same of scale * x + shift, both per input channel; a shift needs a window that never pads."""
@@ -60,23 +67,25 @@ class Linear:
         weights, bias = self.weights, self.bias
         ones = (1,) * len(kernel)
         if shift is not None:
-            moved = weights * shift.reshape(groups, 1, inputs, *ones)
+            moved = self.wide * shift.reshape(groups, 1, inputs, *ones)
             added = moved.sum(axis=tuple(range(2, weights.ndim))).reshape(-1)
             bias = added if bias is None else bias + added
         if scale is not None:
-            weights = weights * scale.reshape(groups, 1, inputs, *ones)
-        return replace(self, x=x, weights=weights, bias=bias)
+            weights = self.wide * scale.reshape(groups, 1, inputs, *ones)
+        return replace(self, x=x, weights=weights, bias=bias, scaled=self.scaled or scale is not None)
 
     def fits(self) -> bool:
-        """Whether all numbers are finite in the type of the weights."""
+        """Whether all numbers that changed are finite in the type of the weights."""
         limit = float(np.finfo(_weights(self.node).dtype).max)
-        arrays = [self.weights] if self.bias is None else [self.weights, self.bias]
+        arrays = ([self.weights] if self.scaled else []) + ([] if self.bias is None else [self.bias])
         return all(np.all(np.abs(a) <= limit) for a in arrays)
 
     def build(self, rw: Rewriter) -> ir.Value:
         """The node with these weights and this bias."""
         node, dtype = self.node, _weights(self.node).dtype
-        stored = rw.const(_stored(self.weights, node).astype(dtype), "weight")
+        stored = node.inputs[1]
+        if self.scaled:
+            stored = rw.const(_stored(self.weights, node).astype(dtype), "weight")
         bias = None if self.bias is None else rw.const(self.bias.astype(dtype), "bias")
         kept = {name: attr(node, name) for name in node.attributes}
         if node.op_type in ("Gemm", "MatMul"):
@@ -99,26 +108,29 @@ def linear(node: ir.Node) -> Linear | NoMatch:
         return NoMatch("the bias is not constant", node)
     x = node.inputs[0]
     assert x is not None
-    wide = weights.astype(np.float64)
+    scaled = False
     if node.op_type == "Conv":
         group = attr(node, "group", 1)
-        wide = wide.reshape(group, -1, *wide.shape[1:])
+        weights = weights.reshape(group, -1, *weights.shape[1:])
     elif node.op_type == "ConvTranspose":
         group = attr(node, "group", 1)
-        wide = np.swapaxes(wide.reshape(group, -1, *wide.shape[1:]), 1, 2)
+        weights = np.swapaxes(weights.reshape(group, -1, *weights.shape[1:]), 1, 2)
     else:
-        if wide.ndim != 2:
+        if weights.ndim != 2:
             return NoMatch("the weights are no matrix", node)
         if attr(node, "transA", 0):
             return NoMatch("the input is transposed", node)
-        wide = (wide if attr(node, "transB", 0) else wide.T)[None] * attr(node, "alpha", 1.0)
-    channels = wide.shape[0] * wide.shape[1]
+        weights = (weights if attr(node, "transB", 0) else weights.T)[None]
+        alpha = attr(node, "alpha", 1.0)
+        if alpha != 1:
+            weights, scaled = weights.astype(np.float64) * alpha, True
+    channels = weights.shape[0] * weights.shape[1]
     if bias is not None:
         if bias.size != 1 and (bias.size != channels or bias.shape[-1] != channels):
             return NoMatch("the bias is not one number a channel", node)
         bias = np.broadcast_to(bias.astype(np.float64).reshape(-1), (channels,)) * attr(node, "beta", 1.0)
     axis = 1 if node.op_type in ("Conv", "ConvTranspose") else rank_of(node.outputs[0]) - 1
-    return Linear(node, x, wide, bias, axis)
+    return Linear(node, x, weights, bias, axis, scaled)
 
 
 def _weights(node: ir.Node) -> Array:

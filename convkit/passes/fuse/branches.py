@@ -58,7 +58,7 @@ def _convolution(node: ir.Node) -> Branch | NoMatch:
     kernel = view.weights.shape[3:]
     pads, dilations = attr(node, "pads"), attr(node, "dilations")
     start = tuple(-p for p in pads[: len(kernel)])
-    return Branch(view.weights, view.bias, start, dilations, attr(node, "strides"), view.weights.size)
+    return Branch(view.wide, view.bias, start, dilations, attr(node, "strides"), view.weights.size)
 
 
 def _average(node: ir.Node) -> Branch | NoMatch:
