@@ -87,6 +87,32 @@ _WIDER = {
     }.items()
 }
 
+# Kernels that take int8 (asymmetric) or int16 (symmetric) activations and are right to one step of their
+# output; int16 LOGISTIC, TANH and SOFTMAX, by table, to two. Left out for being wrong or coarse: int16 PRELU,
+# GELU, EXP, LOG, RSQRT; int8 NEG; comparisons, which rounding decides; DIV, which divides by zero.
+_QUANTIZED_ROWS = {
+    "i8 i16": (
+        "ADD SUB MUL CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV BATCH_MATMUL AVERAGE_POOL_2D "
+        "MAX_POOL_2D CONCATENATION PAD PADV2 MIRROR_PAD RESHAPE TRANSPOSE SLICE STRIDED_SLICE SPLIT SPLIT_V "
+        "PACK UNPACK GATHER GATHER_ND TILE SELECT_V2 REVERSE_V2 RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR "
+        "SOFTMAX LOGISTIC TANH LEAKY_RELU RELU RELU6 ABS SQRT MEAN SUM REDUCE_MAX REDUCE_MIN MAXIMUM MINIMUM"
+    ),
+    "i8": (
+        "PRELU HARD_SWISH RELU_N1_TO_1 ELU GELU EXP LOG RSQRT LOG_SOFTMAX L2_NORMALIZATION "
+        "SQUARED_DIFFERENCE DEPTH_TO_SPACE SPACE_TO_DEPTH ARG_MAX ARG_MIN"
+    ),
+}
+_QUANTIZED = {
+    code: frozenset(np.dtype(_DTYPES[name]) for name in names.split())
+    for names, codes in _QUANTIZED_ROWS.items()
+    for code in codes.split()
+}
+
+
+def quantized_dtypes(code: str) -> frozenset[np.dtype[Any]]:
+    """The quantized activations that the kernel takes: int8, int16, both or none."""
+    return _QUANTIZED.get(code, frozenset())
+
 
 def accepted_dtypes(code: str) -> frozenset[np.dtype[Any]]:
     """The element types that the kernel takes."""

@@ -1,0 +1,210 @@
+"""Calibration data: from arrays in files, folders of them, images, a Python generator, or random numbers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convkit.diagnostics import ConvkitError, Location, error
+from convkit.verify.inputs import SEED, Binding
+
+_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_ARRAYS = frozenset({".npz", ".npy"})
+RANDOM = "random"
+
+Given = Mapping[str, np.ndarray]
+"""One sample: an array per model input, by name, in the model's axis order."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes an input: (pixel - mean) / std per channel, pixels in 0..255, channel order
+    "rgb" or "bgr". Images are resized to the input's height and width, bilinearly."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (255.0,)
+    order: str = "rgb"
+
+    @classmethod
+    def parse(cls, text: str) -> Preprocess:
+        """From `mean=123.7/116.3/103.5,std=58.4/57.1/57.4,order=bgr`; ConvkitError "bad-preprocess"."""
+        found: dict[str, Any] = {}
+        for part in filter(None, text.split(",")):
+            key, _, value = part.partition("=")
+            try:
+                if key == "order" and value in ("rgb", "bgr"):
+                    found[key] = value
+                elif key in ("mean", "std"):
+                    found[key] = tuple(float(number) for number in value.split("/"))
+                else:
+                    raise ValueError
+            except ValueError:
+                raise error(
+                    "bad-preprocess",
+                    f"{part!r} is no preprocessing",
+                    help="write mean=A/B/C,std=A/B/C,order=rgb|bgr",
+                ) from None
+        return cls(**found)
+
+
+def load_samples(
+    source: str | os.PathLike[str] | Any, inputs: Sequence[Binding], limit: int, preprocess: Preprocess
+) -> list[Given]:
+    """Up to `limit` samples from a file, a folder, "module:function", "random", or an iterable of samples.
+
+    A sample is a mapping from input name to array, or one array for a model of one input. Raises
+    ConvkitError "calibration-..." for what cannot be read or does not fit the inputs.
+    """
+    found = []
+    for sample in islice(_samples(source, inputs, preprocess), limit):
+        arrays = sample if isinstance(sample, Mapping) else {inputs[0].name: sample}
+        found.append(_fitting(arrays, inputs))
+    if not found:
+        raise error("calibration-empty", f"there is no sample in {source}")
+    return found
+
+
+def _samples(source: Any, inputs: Sequence[Binding], preprocess: Preprocess) -> Iterator[Any]:
+    if not isinstance(source, (str, os.PathLike)):
+        yield from _split(source, inputs) if isinstance(source, Mapping) else source
+        return
+    text, path = os.fspath(source), Path(source)
+    if text == RANDOM:
+        yield from _random(inputs)
+    elif path.is_dir():
+        for file in sorted(path.iterdir()):
+            yield from _from_file(file, inputs, preprocess)
+    elif path.is_file():
+        yield from _from_file(path, inputs, preprocess)
+    elif ":" in text and not path.suffix:
+        yield from _from_function(text)
+    else:
+        raise error(
+            "calibration-not-found",
+            f"there is no calibration data at {text!r}",
+            help="give an .npz or .npy file, a folder of them or of images, module:function, or `random`",
+        )
+
+
+def _random(inputs: Sequence[Binding]) -> Iterator[Given]:
+    """Standard normal floats, integers in [0, 8): their ranges are not those of real inputs."""
+    rng = np.random.default_rng(SEED)
+    while True:
+        yield {
+            b.name: rng.standard_normal(b.shape, np.float32).astype(b.dtype)
+            if b.dtype.kind == "f"
+            else rng.integers(0, 2 if b.dtype == np.bool_ else 8, b.shape).astype(b.dtype)
+            for b in inputs
+        }
+
+
+def _from_file(path: Path, inputs: Sequence[Binding], preprocess: Preprocess) -> Iterator[Any]:
+    suffix = path.suffix.lower()
+    if suffix in _IMAGES:
+        yield _image(path, inputs, preprocess)
+    elif suffix in _ARRAYS:
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            arrays = {inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as broken:
+            raise error(
+                "calibration-not-arrays",
+                f"the file cannot be read as plain arrays ({broken})",
+                location=Location(file=str(path)),
+            ) from broken
+        yield from _split(arrays, inputs)
+
+
+def _split(arrays: Mapping[str, np.ndarray], inputs: Sequence[Binding]) -> Iterator[Given]:
+    """Arrays of one sample, or with samples along a first axis: (n, *shape), or (n b, ...) for batch b."""
+    counts = set()
+    stacked: dict[str, np.ndarray] = {}
+    for b in inputs:
+        array = np.asarray(arrays[b.name]) if b.name in arrays else None
+        if array is None:
+            raise _no_array(b.name, arrays)
+        if array.shape == b.shape:
+            array = array[None]
+        elif b.shape and array.ndim == len(b.shape) and array.shape[1:] == b.shape[1:]:
+            if array.shape[0] % b.shape[0] == 0:
+                array = array.reshape(-1, *b.shape)
+        elif array.shape[1:] != b.shape:
+            raise _misshapen(b, array)
+        stacked[b.name] = array
+        counts.add(array.shape[0])
+    if len(counts) != 1:
+        raise error("calibration-counts", f"the inputs have different numbers of samples: {sorted(counts)}")
+    for i in range(counts.pop()):
+        yield {name: array[i] for name, array in stacked.items()}
+
+
+def _from_function(text: str) -> Iterator[Any]:
+    """What a Python function yields; modules are sought in the working directory too."""
+    module, _, name = text.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        made: Iterable[Any] = getattr(import_module(module), name)()
+    except (ImportError, AttributeError) as missing:
+        raise error("calibration-not-found", f"{text!r} cannot be called ({missing})") from missing
+    finally:
+        sys.path.pop(0)
+    yield from made
+
+
+def _image(path: Path, inputs: Sequence[Binding], preprocess: Preprocess) -> Given:
+    """An image as the model's only input, channels first or last as its shape says."""
+    try:
+        from PIL import Image
+    except ImportError as missing:
+        raise error("calibration-needs-pillow", "images are read by Pillow: pip install pillow") from missing
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[0] != 1:
+        raise error("calibration-not-an-image", "images fit a model of one input of shape 1xCxHxW or 1xHxWxC")
+    (b,) = inputs
+    last = b.shape[3] in (1, 3) and b.shape[1] not in (1, 3)
+    height, width, channels = b.shape[1:] if last else (*b.shape[2:], b.shape[1])
+    try:
+        with Image.open(path) as image:
+            resized = image.convert("L" if channels == 1 else "RGB").resize((width, height), 2)
+            pixels = np.asarray(resized, np.float32).reshape(height, width, -1)
+    except OSError as broken:
+        raise error("calibration-not-an-image", str(broken), location=Location(file=str(path))) from broken
+    if preprocess.order == "bgr":
+        pixels = pixels[..., ::-1]
+    values = (pixels - np.float32(preprocess.mean)) / np.float32(preprocess.std)
+    return {b.name: (values if last else values.transpose(2, 0, 1))[None].astype(b.dtype)}
+
+
+def _fitting(arrays: Given, inputs: Sequence[Binding]) -> Given:
+    found = {}
+    for b in inputs:
+        if b.name not in arrays:
+            raise _no_array(b.name, arrays)
+        array = np.asarray(arrays[b.name])
+        if array.shape != b.shape:
+            raise _misshapen(b, array)
+        if not np.can_cast(array.dtype, b.dtype, casting="same_kind"):
+            raise error(
+                "calibration-dtype", f"array {b.name!r} has dtype {array.dtype}, the input {b.dtype}"
+            )
+        found[b.name] = array.astype(b.dtype, copy=False)
+    return found
+
+
+def _no_array(name: str, arrays: Given) -> ConvkitError:
+    return error("calibration-names", f"no array for input {name!r}; there are {', '.join(sorted(arrays))}")
+
+
+def _misshapen(b: Binding, array: np.ndarray) -> ConvkitError:
+    return error(
+        "calibration-shape",
+        f"array {b.name!r} has shape {array.shape}; the input is {b.shape}, with samples along a first axis",
+    )
