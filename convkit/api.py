@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from convkit.compiler import CompileOptions, CompileResult, compile_model
+from convkit.compiler.options import Quantization
+from convkit.quantize.quantizer import Scheme, Settings
 from convkit.rewrite import Exactness
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ def compile(
     *,
     passes: Sequence[Any] = (),
     precision: Literal["fp32", "fp16"] = "fp32",
+    quantize: Scheme | Settings | None = None,
+    calibration: Any = None,
+    samples: int = 100,
     io_layout: Literal["keep", "nhwc"] = "keep",
     allow: Literal["bitexact", "reassociated", "approximate", "retrain"] = "reassociated",
     inputs: Mapping[str, Sequence[int]] | None = None,
@@ -57,20 +62,31 @@ def compile(
     data: str | os.PathLike[str] | None = None,
     oracle: bool = False,
     verify: bool = True,
+    judge_only: bool = False,
     **importing: Any,
 ) -> CompileResult:
     """Compile a model for a target, as the command `convkit compile` does; writes nothing.
 
     `passes` are your own: Rewrite classes or instances, Pass objects, or functions on an onnx_ir.Model,
-    run after the built-in ones. `allow` is the loss that rewrites may bring at most. `inputs` gives
-    static shapes to symbolic inputs, `freeze` values to inputs that are to become constants, `data` names
-    an .npz of real inputs to verify on, `oracle` asks the vendor's own delegate too. `importing` are the
-    other fields of `convkit.frontends.ImportOptions`, such as `example_inputs` of a torch.nn.Module. The
-    result holds the artifact's bytes and the report; `result.save(folder)` writes both. Raises ConvkitError
-    for bad input, for what cannot be lowered, and for wrong numbers.
+    run after the built-in ones. `quantize` names a scheme (or is `convkit.quantize.Settings`), `calibration`
+    its data: a path, "module:function", "random", a mapping of stacked arrays or an iterable of samples, of
+    which at most `samples` are used; `judge_only` does without. `allow` is the loss that rewrites may bring
+    at most. `inputs` gives static shapes to symbolic inputs, `freeze` values to inputs that are to become
+    constants, `data` names an .npz of real inputs to verify on, `oracle` asks the vendor's own delegate
+    too. `importing` are the other fields of `convkit.frontends.ImportOptions`, such as `example_inputs` of a
+    torch.nn.Module. The result holds the artifact's bytes and the report; `result.save(folder)` writes both.
+    Raises ConvkitError for bad input, for what cannot be lowered, and for wrong numbers.
     """
+    if quantize == "fp16":
+        precision, quantize = "fp16", None
+    quantization = None
+    if quantize is not None:
+        settings = Settings(scheme=quantize) if isinstance(quantize, str) else quantize
+        quantization = Quantization(settings, calibration, samples)
     options = CompileOptions(
         precision=precision,
+        quantization=quantization,
+        judge_only=judge_only,
         io_layout=io_layout,
         allow=Exactness[allow.upper()],
         input_shapes={name: tuple(shape) for name, shape in (inputs or {}).items()},
@@ -90,4 +106,4 @@ def check(source: Source, target: str | Target, **options: Any) -> Report:
     `options` are those of `compile`. `report.verdict`, `report.left_behind` and the reasons of its
     operators say what would not run, why, and what cures it. Raises ConvkitError as `compile` does.
     """
-    return compile(source, target, **{"verify": False, **options}).report
+    return compile(source, target, **{"verify": False, "judge_only": True, **options}).report

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from convkit.cli.console import console, exits, progress
-from convkit.cli.options import common, compiling, model_argument, stem_of
+from convkit.cli.options import calibrating, common, compiling, model_argument, stem_of
 from convkit.diagnostics import ExitCode
 from convkit.files import output_folder
 
@@ -22,6 +22,7 @@ from convkit.files import output_folder
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Default: <stem>-<target>/."
 )
 @compiling
+@calibrating
 @click.option(
     "--inputs",
     type=click.Path(path_type=Path),

@@ -6,13 +6,14 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 if TYPE_CHECKING:
     from convkit.compiler import CompileOptions
     from convkit.frontends import ImportOptions
+    from convkit.quantize.quantizer import Scheme
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -115,6 +116,16 @@ def compile_options(
     frozen: tuple[tuple[str, Any], ...],
     allow: str | None,
     passes: tuple[str, ...],
+    precision: str,
+    quantize: Scheme | None,
+    io: Literal["float", "int"],
+    integer_only: bool,
+    calibration: str | None = None,
+    samples: int = 100,
+    calibration_method: str = "min-max",
+    preprocess: str | None = None,
+    equalize: bool = True,
+    correct_bias: bool = True,
     **others: Any,
 ) -> CompileOptions:
     """The options of `compiling` (and others of CompileOptions by name) as the driver takes them."""
@@ -122,14 +133,39 @@ def compile_options(
     from convkit.passes import load_passes
     from convkit.rewrite import Exactness
 
+    quantization = None
+    if quantize is not None and quantize != "fp16":  # float16 is a precision
+        from convkit.compiler.options import Quantization
+        from convkit.quantize.data import Preprocess
+        from convkit.quantize.quantizer import Settings
+
+        settings = Settings(
+            scheme=quantize,
+            method=calibration_method,
+            io=io,
+            equalize=equalize,
+            correct_bias=correct_bias,
+            integer_only=integer_only,
+        )
+        shown = Preprocess.parse(preprocess) if preprocess else None
+        quantization = Quantization(settings, calibration, samples, shown)
     return CompileOptions(
         input_shapes={name: shape for name, shape, _ in shapes},
         input_dtypes={name: dtype for name, _, dtype in shapes if dtype},
         freeze=dict(frozen),
         allow=Exactness[allow.upper()] if allow else Exactness.REASSOCIATED,
         passes=tuple(found for source in passes for found in load_passes(source)),
+        precision="fp16" if "fp16" in (precision, quantize) else "fp32",
+        quantization=quantization,
         **others,
     )
+
+
+def calibrating(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What steers quantization where it runs on data."""
+    for option in reversed(_CALIBRATING):
+        function = option(function)
+    return function
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -190,6 +226,16 @@ _COMPILING: list[Decorator] = [
         help="fp16 stores the weights as float16.",
     ),
     click.option(
+        "--quantize", type=click.Choice(["int8", "int16x8", "dynamic", "w8", "fp16"]),
+        help="Integers for activations and weights (int8, int16x8), for weights in integer arithmetic "
+        "(dynamic), or for weights as stored (w8, fp16).",
+    ),
+    click.option(
+        "--io", type=click.Choice(["float", "int"]), default="float", show_default=True,
+        help="Inputs and outputs of a quantized model: float32, or the scheme's integers.",
+    ),
+    click.option("--integer-only", is_flag=True, help="Refuse a model that would keep operators in float."),
+    click.option(
         "--io-layout", type=click.Choice(["keep", "nhwc"]), default="keep", show_default=True,
         help="Axis order of inputs and outputs: as in the model, or channels last.",
     ),
@@ -203,6 +249,25 @@ _COMPILING: list[Decorator] = [
         "--passes", metavar="FILE.py", multiple=True,
         help="Your own rewrites and passes: a file, or an installed entry point. Repeatable.",
     ),
+]  # fmt: skip
+
+_CALIBRATING: list[Decorator] = [
+    click.option(
+        "--calibration", metavar="DATA",
+        help="Samples for --quantize: FILE.npz, FILE.npy, a folder of them or of images, module:function, or "
+        "`random` (for trials only).",
+    ),
+    click.option("--samples", type=click.IntRange(1), default=100, show_default=True, metavar="N",
+                 help="Calibrate on at most N samples."),
+    click.option(
+        "--calibration-method", metavar="METHOD", default="min-max", show_default=True,
+        help="min-max, moving-average, percentile[:99.999], entropy or mse.",
+    ),
+    click.option("--preprocess", metavar="SPEC", help="Of images: mean=A/B/C,std=A/B/C,order=rgb|bgr."),
+    click.option("--equalize/--no-equalize", default=True, show_default=True,
+                 help="Even out channel ranges between layers."),
+    click.option("--bias-correction/--no-bias-correction", "correct_bias", default=True, show_default=True,
+                 help="Take the mean error of rounded weights out of the biases."),
 ]  # fmt: skip
 
 _COMMON: list[Decorator] = [

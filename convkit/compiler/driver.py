@@ -19,6 +19,7 @@ from convkit.compiler.interface import Interface
 from convkit.compiler.levers import transfers_and_levers
 from convkit.compiler.options import CompileOptions
 from convkit.compiler.oracle import ask_oracle
+from convkit.compiler.quantized import quantize_stage
 from convkit.compiler.repair import Candidate, Cure, repair
 from convkit.compiler.watch import NumbersWatch
 from convkit.diagnostics import ConvkitError
@@ -34,7 +35,8 @@ from convkit.frontends import Imported, load_any
 from convkit.ir.facts import constant
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
-from convkit.report import Artifact, OracleAnswer, Report, to_json
+from convkit.quantize.quantizer import provisional
+from convkit.report import Artifact, OracleAnswer, QuantizationSummary, Report, to_json
 from convkit.targets import Target, judge, load_target
 
 
@@ -109,13 +111,37 @@ class Compilation:
             manager.run(model)
         return manager
 
+    def lowered(self, model: ir.Model) -> tuple[Graph, Graph, LayoutStats]:
+        """The float graph of a model in normal form, and the graph to judge: with quantization, one that has
+        the final operators and types, and made-up ranges."""
+        with self.clock.stage("lower"):
+            floats, layout = lower_to_tflite(model, self.options)
+            graph = floats
+            if self.options.quantization is not None:
+                graph = provisional(floats, self.options.quantization.settings)
+                assign_versions(graph)
+        return floats, graph, layout
+
     def lower(self, model: ir.Model) -> Candidate:
         """Lower a model in normal form, and judge the result."""
-        with self.clock.stage("lower"):
-            graph, layout = lower_to_tflite(model, self.options)
+        floats, graph, layout = self.lowered(model)
         with self.clock.stage("judge"):
             verdict = judge(graph, self.target)
-        return Candidate(model, graph, layout, verdict)
+        return Candidate(model, floats, graph, layout, verdict)
+
+    def quantize(
+        self, candidate: Candidate, interface: Interface
+    ) -> tuple[Candidate, QuantizationSummary | None]:
+        """The candidate quantized for good, where that is asked for."""
+        wanted = self.options.quantization
+        if wanted is None or self.options.judge_only:
+            return candidate, None
+        with self.clock.stage("quantize"):
+            quantized, summary = quantize_stage(wanted, candidate.floats, interface)
+            assign_versions(quantized.graph)
+        with self.clock.stage("judge"):
+            verdict = judge(quantized.graph, self.target)
+        return replace(candidate, graph=quantized.graph, verdict=verdict), summary
 
     def rebuild(self, changed: ir.Model) -> Candidate:
         """Clean up a model that a cure has changed, lower and judge it."""
@@ -133,14 +159,16 @@ class Compilation:
             manager = self.prepare(model)
             interface = Interface.of(model.graph)
             candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
+            stored = interface.stored(candidate.layout)
+            candidate, quantization = self.quantize(candidate, stored)
             graph, layout = candidate.graph, candidate.layout
             with self.clock.stage("write"):
                 artifact = bytes(serialize(graph))
-            stored = interface.stored(layout)
             verification = oracle = None
             if options.verify:
                 with self.clock.stage("verify"):
-                    verification = confirm(reference(), candidate, artifact, stored, options)
+                    single = artifact if graph is candidate.floats else bytes(serialize(candidate.floats))
+                    verification = confirm(reference(), candidate, single, stored, options)
             if options.oracle:
                 with self.clock.stage("oracle"):
                     oracle = ask_oracle(self.target, candidate, stored, reference())
@@ -148,6 +176,7 @@ class Compilation:
         report = replace(
             report,
             verification=verification,
+            quantization=quantization,
             oracle=oracle if isinstance(oracle, OracleAnswer) else None,
             findings=(*assemble.doubts(verification), *assemble.remarks(oracle)),
         )
@@ -189,15 +218,14 @@ class Compilation:
         imported = self.load()
         opset = imported.model.graph.opset_imports.get("")
         manager = self.prepare(imported.model)
-        with self.clock.stage("lower"):
-            graph, layout = lower_to_tflite(imported.model, self.options)
+        floats, graph, layout = self.lowered(imported.model)
         shared = self.clock.seconds
         for self.target in targets:
             self.clock = Clock(dict(shared))
             try:
                 with self.clock.stage("judge"):
                     verdict = judge(graph, self.target)
-                first = Candidate(imported.model, graph, layout, verdict)
+                first = Candidate(imported.model, floats, graph, layout, verdict)
                 candidate, cures = repair(first, self.rebuild, self.options.allow)
                 yield self.report(imported, opset, manager, candidate, cures)
             except ConvkitError as problem:

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from convkit.frontends import ImportOptions
+from convkit.quantize.quantizer import Settings
 from convkit.rewrite import Exactness
+
+if TYPE_CHECKING:
+    from convkit.quantize.data import Preprocess
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How to quantize, and on what data: a file, a folder, "module:function", "random", or samples."""
+
+    settings: Settings = field(default_factory=Settings)
+    calibration: Any = None
+    samples: int = 100
+    preprocess: Preprocess | None = None
 
 
 @dataclass(frozen=True)
@@ -18,11 +32,14 @@ class CompileOptions:
     `input_shapes` gives static shapes to symbolic inputs, by name, `freeze` values to inputs that are to
     become constants. How a model is imported (`input_dtypes`, `example_inputs`, `weights`, `translations`,
     `trust`) is said at `convkit.frontends.ImportOptions`. `allow` is the loss that rewrites may bring at
-    most. `passes` are the user's own (see `convkit.passes`). `inputs` is an .npz of real inputs to verify
-    on. `print_after` names passes ("all" for every one).
+    most. `passes` are the user's own (see `convkit.passes`). `quantization` quantizes the lowered graph;
+    with `judge_only` no data is asked for and the artifact, whose ranges are made up, is fit to be judged
+    only. `inputs` is an .npz of real inputs to verify on. `print_after` names passes ("all" for every one).
     """
 
     precision: Literal["fp32", "fp16"] = "fp32"
+    quantization: Quantization | None = None
+    judge_only: bool = False
     io_layout: Literal["keep", "nhwc"] = "keep"
     allow: Exactness = Exactness.REASSOCIATED
     freeze: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +74,7 @@ class CompileOptions:
         """The options that shape the artifact, as the report shows them."""
         return {
             "precision": self.precision,
+            "quantize": self.quantization.settings.scheme if self.quantization is not None else "",
             "io-layout": self.io_layout,
             "allow": self.allow.name.lower(),
             "inputs": ", ".join(

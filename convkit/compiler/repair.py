@@ -28,9 +28,13 @@ class Cure:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model in normal form, the graph it lowers to with its layout, and how that is judged."""
+    """A model in normal form, the graph it lowers to with its layout, and how that is judged.
+
+    `floats` is the graph before quantization: the same graph where there is none.
+    """
 
     model: ir.Model
+    floats: Graph
     graph: Graph
     layout: LayoutStats
     verdict: GraphVerdict

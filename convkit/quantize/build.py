@@ -93,8 +93,11 @@ class _Builder:
     def _quantize_weights(self, op: Op, inputs: list[Tensor | None], output: Tensor) -> None:
         roles = WEIGHTED[op.code]
         x, filters = inputs[roles.activation], op.inputs[roles.filters]
-        assert x is not None and x.quantization is not None and output.quantization is not None
-        assert filters is not None and filters.data is not None
+        assert x is not None
+        assert x.quantization is not None
+        assert output.quantization is not None
+        assert filters is not None
+        assert filters.data is not None
         step = float(x.quantization.scale[0])
         grid = weight_grid(
             filters.data,

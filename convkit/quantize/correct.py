@@ -49,7 +49,8 @@ def _corrected(op: Op, means: Mapping[int, np.ndarray], per_channel: bool) -> Op
     if roles.channel == roles.depth:
         shift = off.reshape(-1, mean.size).sum(0) * mean
     else:
-        shift = np.moveaxis(off, (roles.channel, roles.depth), (0, -1)).reshape(off.shape[roles.channel], -1, mean.size).sum(1) @ mean
+        others = tuple(a for a in range(off.ndim) if a not in (roles.channel, roles.depth))
+        shift = off.sum(others) @ mean
     data = (bias.data - shift).astype(np.float32)
     inputs = list(op.inputs)
     inputs[roles.bias] = Tensor(f"{bias.name}/corrected", data.shape, FLOAT32, data)

@@ -126,25 +126,28 @@ def _from_file(path: Path, inputs: Sequence[Binding], preprocess: Preprocess) ->
 
 def _split(arrays: Mapping[str, np.ndarray], inputs: Sequence[Binding]) -> Iterator[Given]:
     """Arrays of one sample, or with samples along a first axis: (n, *shape), or (n b, ...) for batch b."""
-    counts = set()
-    stacked: dict[str, np.ndarray] = {}
+    stacked = {}
     for b in inputs:
-        array = np.asarray(arrays[b.name]) if b.name in arrays else None
-        if array is None:
+        if b.name not in arrays:
             raise _no_array(b.name, arrays)
-        if array.shape == b.shape:
-            array = array[None]
-        elif b.shape and array.ndim == len(b.shape) and array.shape[1:] == b.shape[1:]:
-            if array.shape[0] % b.shape[0] == 0:
-                array = array.reshape(-1, *b.shape)
-        elif array.shape[1:] != b.shape:
-            raise _misshapen(b, array)
-        stacked[b.name] = array
-        counts.add(array.shape[0])
+        stacked[b.name] = _stacked(b, np.asarray(arrays[b.name]))
+    counts = sorted({len(array) for array in stacked.values()})
     if len(counts) != 1:
-        raise error("calibration-counts", f"the inputs have different numbers of samples: {sorted(counts)}")
-    for i in range(counts.pop()):
+        raise error("calibration-counts", f"the inputs have different numbers of samples: {counts}")
+    for i in range(counts[0]):
         yield {name: array[i] for name, array in stacked.items()}
+
+
+def _stacked(b: Binding, array: np.ndarray) -> np.ndarray:
+    """The array as (n, *shape)."""
+    batch, rest = b.shape[:1], b.shape[1:]
+    if array.shape[1:] == b.shape:
+        return array
+    batched = array.ndim == len(b.shape) > 0 and array.shape[1:] == rest and array.shape[0] % batch[0] == 0
+    alone = batch == (1,) and array.shape == rest
+    if batched or alone or array.shape == b.shape:
+        return array.reshape(-1, *b.shape)
+    raise _misshapen(b, array)
 
 
 def _from_function(text: str) -> Iterator[Any]:
@@ -163,7 +166,7 @@ def _from_function(text: str) -> Iterator[Any]:
 def _image(path: Path, inputs: Sequence[Binding], preprocess: Preprocess) -> Given:
     """An image as the model's only input, channels first or last as its shape says."""
     try:
-        from PIL import Image
+        from PIL import Image  # type: ignore[import-not-found]
     except ImportError as missing:
         raise error("calibration-needs-pillow", "images are read by Pillow: pip install pillow") from missing
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[0] != 1:
@@ -179,7 +182,7 @@ def _image(path: Path, inputs: Sequence[Binding], preprocess: Preprocess) -> Giv
         raise error("calibration-not-an-image", str(broken), location=Location(file=str(path))) from broken
     if preprocess.order == "bgr":
         pixels = pixels[..., ::-1]
-    values = (pixels - np.float32(preprocess.mean)) / np.float32(preprocess.std)
+    values = (pixels - np.asarray(preprocess.mean, np.float32)) / np.asarray(preprocess.std, np.float32)
     return {b.name: (values if last else values.transpose(2, 0, 1))[None].astype(b.dtype)}
 
 
@@ -192,9 +195,7 @@ def _fitting(arrays: Given, inputs: Sequence[Binding]) -> Given:
         if array.shape != b.shape:
             raise _misshapen(b, array)
         if not np.can_cast(array.dtype, b.dtype, casting="same_kind"):
-            raise error(
-                "calibration-dtype", f"array {b.name!r} has dtype {array.dtype}, the input {b.dtype}"
-            )
+            raise error("calibration-dtype", f"array {b.name!r} has dtype {array.dtype}, the input {b.dtype}")
         found[b.name] = array.astype(b.dtype, copy=False)
     return found
 

@@ -16,7 +16,15 @@ from convkit.quantize.grid import FLOAT32
 from convkit.quantize.operators import WEIGHTED
 
 _HOMOGENEOUS = frozenset(
-    {"RELU", "LEAKY_RELU", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"}
+    {
+        "RELU",
+        "LEAKY_RELU",
+        "MAX_POOL_2D",
+        "AVERAGE_POOL_2D",
+        "PAD",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
+    }
 )
 _ACTIVATIONS = ("NONE", "RELU")
 _ROUNDS = 40
@@ -36,13 +44,16 @@ class _Layer:
     def of(cls, op: Op) -> _Layer:
         roles = WEIGHTED[op.code]
         filters, bias = op.inputs[roles.filters], _bias(op)
-        assert filters is not None and filters.data is not None
+        assert filters is not None
+        assert filters.data is not None
         stored = None if bias is None or bias.data is None else bias.data.astype(np.float64)
         return cls(op, filters.data.astype(np.float64), stored)
 
     def range(self, axis: int) -> np.ndarray:
         """Greatest magnitude of the filters along every index of an axis."""
-        return np.asarray(np.abs(self.filters).max(axis=tuple(a for a in range(self.filters.ndim) if a != axis)))
+        return np.asarray(
+            np.abs(self.filters).max(axis=tuple(a for a in range(self.filters.ndim) if a != axis))
+        )
 
     def scale_outputs(self, factor: np.ndarray) -> None:
         self._scale(factor, WEIGHTED[self.op.code].channel)

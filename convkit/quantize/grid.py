@@ -75,14 +75,15 @@ def encode(values: np.ndarray, to: Quantization, dtype: np.dtype[Any]) -> np.nda
     zero = _spread(to.zero_point, values.ndim, to.axis)
     limits = np.iinfo(dtype)
     steps = values / scale
-    return np.clip(np.trunc(steps + np.copysign(0.5, steps)) + zero, limits.min, limits.max).astype(dtype)
+    rounded = np.trunc(steps + np.copysign(0.5, steps)) + zero
+    return np.asarray(np.clip(rounded, limits.min, limits.max), dtype)
 
 
 def decode(numbers: np.ndarray, quantization: Quantization) -> np.ndarray:
     """The real numbers, in float32, that integers on a grid stand for."""
     scale = _spread(quantization.scale.astype(np.float64), numbers.ndim, quantization.axis)
     zero = _spread(quantization.zero_point, numbers.ndim, quantization.axis)
-    return ((numbers.astype(np.float64) - zero) * scale).astype(np.float32)
+    return np.asarray((numbers.astype(np.float64) - zero) * scale, np.float32)
 
 
 def constant_on(name: str, values: np.ndarray, to: Quantization, dtype: np.dtype[Any]) -> Tensor:

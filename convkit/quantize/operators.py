@@ -37,15 +37,40 @@ WEIGHTED = {
 }
 
 MOVEMENT = frozenset(
-    "CONCATENATION DEPTH_TO_SPACE GATHER GATHER_ND MIRROR_PAD PACK PAD RESHAPE REVERSE_V2 SELECT_V2 SLICE "
-    "SPACE_TO_DEPTH SPLIT SPLIT_V STRIDED_SLICE TILE TRANSPOSE UNPACK PADV2".split()
+    {
+        "CONCATENATION",
+        "DEPTH_TO_SPACE",
+        "GATHER",
+        "GATHER_ND",
+        "MIRROR_PAD",
+        "PACK",
+        "PAD",
+        "PADV2",
+        "RESHAPE",
+        "REVERSE_V2",
+        "SELECT_V2",
+        "SLICE",
+        "SPACE_TO_DEPTH",
+        "SPLIT",
+        "SPLIT_V",
+        "STRIDED_SLICE",
+        "TILE",
+        "TRANSPOSE",
+        "UNPACK",
+    }
 )
 """Operators that only move numbers: they follow what makes their inputs."""
 
-TIED = MOVEMENT | frozenset(
-    "AVERAGE_POOL_2D MAXIMUM MAX_POOL_2D MINIMUM REDUCE_MAX REDUCE_MIN RESIZE_BILINEAR "
-    "RESIZE_NEAREST_NEIGHBOR".split()
-)
+TIED = MOVEMENT | {
+    "AVERAGE_POOL_2D",
+    "MAXIMUM",
+    "MAX_POOL_2D",
+    "MINIMUM",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+}
 """Operators whose inputs and outputs share one grid."""
 
 SELECTING = frozenset({"MAXIMUM", "MINIMUM"})

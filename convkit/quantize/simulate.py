@@ -7,10 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
-from convkit.quantize.grid import FLOAT32, decode
+from convkit.quantize.grid import FLOAT32, INT16, decode
 from convkit.quantize.run import Runner, Sample
 
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
+
+def step_limit(op: Op) -> float:
+    """How many steps rounding may bring: one for int8; int16 kernels round their multipliers to 16 bits and
+    read functions from tables, which was measured to bring up to two and a half."""
+    return 3.0 if any(t.dtype == INT16 for t in op.outputs) else 1.0
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,9 @@ def operator_errors(graph: Graph, sample: Sample) -> list[OperatorError]:
 
 
 def _is_quantized(op: Op) -> bool:
-    return op.code not in _CONVERSIONS and any(
-        t.quantization is not None or t.dtype.kind not in "fV" for t in op.outputs
-    ) and any(t is not None and t.quantization is not None for t in (*op.inputs, *op.outputs))  # fmt: skip
+    """Whether integers on grids are computed with; hybrid operators, which give floats, are not."""
+    touched = any(t is not None and t.quantization is not None for t in (*op.inputs, *op.outputs))
+    return op.code not in _CONVERSIONS and touched and all(t.dtype != FLOAT32 for t in op.outputs)
 
 
 def _float_twin(graph: Graph) -> tuple[Graph, list[tuple[Op, Tensor, Tensor]]]:
@@ -79,8 +85,7 @@ def _float_twin(graph: Graph) -> tuple[Graph, list[tuple[Op, Tensor, Tensor]]]:
             pairs.append((op, out, results[-1]))
         ops.append(replace(op, inputs=[form(t) for t in op.inputs], outputs=results))
     outputs = [made for _, _, made in pairs]
-    names = [[f"t{i}" for i in range(len(group))] for group in (inputs, outputs)]
-    return Graph(inputs, outputs, ops, *names), pairs
+    return Graph(inputs, outputs, ops, [t.name for t in inputs], [t.name for t in outputs]), pairs
 
 
 def _bindings(graph: Graph, twin: Graph) -> list[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""Schemes that quantize weights alone: dynamic range (integer arithmetic, float activations) and weight-only."""
+"""Schemes that quantize weights alone: dynamic range (activations are quantized on the run), weight-only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def quantize_weights(graph: Graph, dynamic: bool) -> Graph:
             ops.append(op)
             continue
         tensor = op.inputs[at]
-        assert tensor is not None and tensor.data is not None
+        assert tensor is not None
+        assert tensor.data is not None
         hybrid = dynamic and op.code in _HYBRID and not _grouped(op)
         if (id(tensor), True) not in forms:
             axis = WEIGHTED[op.code].channel if op.code in WEIGHTED else None
@@ -52,7 +53,7 @@ def quantize_weights(graph: Graph, dynamic: bool) -> Graph:
 
 def _weights_of(op: Op) -> int | None:
     """The input that holds an operator's weights, if they are worth quantizing."""
-    candidates = (0, 1) if op.code == "BATCH_MATMUL" else ()
+    candidates: tuple[int, ...] = (0, 1) if op.code == "BATCH_MATMUL" else ()
     if op.code in WEIGHTED:
         candidates = (WEIGHTED[op.code].filters,)
     for at in candidates:

@@ -6,6 +6,7 @@ JSON form, described by `schema.json`. Sizes are bytes, times seconds, ratios 0 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -214,6 +215,40 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class FloatOperator:
+    """An operator that stays in float because the scheme has no kernel for it, and the tensor it makes."""
+
+    op: str
+    name: str
+
+
+@dataclass(frozen=True)
+class QuantizationSummary:
+    """How the artifact was quantized, and what that costs against the float graph, which `verification`
+    holds against the model.
+
+    `method` and `calibration` are None where activations stay in float. `equalized` counts pairs of layers
+    whose channels were evened out. `max_steps` is the greatest error of an operator's integers against
+    its float simulation, in steps of its output's grid. `outputs` compare quantized with float on
+    calibration samples.
+    """
+
+    scheme: str
+    method: str | None
+    calibration: str | None
+    samples: int
+    equalized: int
+    left_float: tuple[FloatOperator, ...]
+    max_steps: float | None
+    outputs: tuple[OutputError, ...]
+
+    @property
+    def worst(self) -> OutputError | None:
+        """The output that lost most."""
+        return min(self.outputs, key=lambda o: math.inf if o.sqnr_db is None else o.sqnr_db, default=None)
+
+
+@dataclass(frozen=True)
 class OracleAnswer:
     """What the vendor's own delegate or compiler said of the artifact.
 
@@ -263,6 +298,7 @@ class Report:
     levers: tuple[Lever, ...] = ()
     rewrites: tuple[RewriteEntry, ...] = ()
     verification: Verification | None = None
+    quantization: QuantizationSummary | None = None
     oracle: OracleAnswer | None = None
     artifacts: tuple[Artifact, ...] = ()
     findings: tuple[Finding, ...] = ()

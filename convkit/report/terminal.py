@@ -11,7 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from convkit.report.causes import UNRULED, Cause, causes
-from convkit.report.model import Lever, OpEntry, OpVerdict, OracleAnswer, OutputError, Report, Verdict
+from convkit.report.model import (
+    Lever,
+    OpEntry,
+    OpVerdict,
+    OracleAnswer,
+    OutputError,
+    QuantizationSummary,
+    Report,
+    Verdict,
+)
 from convkit.report.text import count, error_figures, headline, place, quantity, share, some
 
 _STYLE = {
@@ -78,6 +87,8 @@ def _summary(report: Report, verbosity: int) -> Table:
         grid.add_row("Levers", "\n".join(_lever(report, lever) for lever in report.levers))
     if report.verification is not None:
         grid.add_row("Accuracy", _accuracy(report))
+    if report.quantization is not None:
+        grid.add_row("Quantized", _quantized(report.quantization))
     if report.oracle is not None:
         grid.add_row("Oracle", _oracle(report.oracle))
     if report.rewrites:
@@ -122,6 +133,21 @@ def _accuracy(report: Report) -> str:
     if found.worst is None:
         return against
     return f"{_outputs_line(found.outputs, found.worst)}\n{against}"
+
+
+def _quantized(found: QuantizationSummary) -> str:
+    lines = [f"{found.scheme}, {found.method} on {count(found.samples, 'sample')}" if found.method
+             else f"{found.scheme}, weights only"]  # fmt: skip
+    if found.worst is not None:
+        which = f" [dim](worst of {len(found.outputs)}: {escape(found.worst.name)})[/]"
+        lines[0] += f": {error_figures(found.worst)}{which if len(found.outputs) > 1 else ''}"
+    if found.max_steps is not None:
+        lines.append(f"[dim]each operator within {found.max_steps:.2f} steps of its float simulation[/]")
+    if found.left_float:
+        counts = Counter(op.op for op in found.left_float)
+        named = ", ".join(f"{n} x {code}" for code, n in sorted(counts.items()))
+        lines.append(f"[yellow]left in float: {named}[/]")
+    return "\n".join(lines)
 
 
 def _oracle(oracle: OracleAnswer) -> str:

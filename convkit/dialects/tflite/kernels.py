@@ -114,6 +114,11 @@ def quantized_dtypes(code: str) -> frozenset[np.dtype[Any]]:
     return _QUANTIZED.get(code, frozenset())
 
 
+def quantized_operators() -> list[str]:
+    """The operators with a quantized kernel, sorted."""
+    return sorted(_QUANTIZED)
+
+
 def accepted_dtypes(code: str) -> frozenset[np.dtype[Any]]:
     """The element types that the kernel takes."""
     return _ACCEPTED[code]

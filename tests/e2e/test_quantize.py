@@ -1,0 +1,112 @@
+"""`convkit compile --quantize` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import convkit
+from convkit.cli.main import main
+from convkit.report import schema
+from tests.e2e.test_compile import _network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("quantize")
+    _network(made / "net.onnx")
+    samples = np.random.default_rng(0).normal(0, 1, (8, 3, 16, 16)).astype(np.float32)
+    np.savez(made / "data.npz", x=samples)
+    np.save(made / "wrong.npy", samples[:, :, :8])
+    arrays = made / "arrays"
+    arrays.mkdir()
+    for i in range(3):
+        np.save(arrays / f"{i}.npy", samples[i])
+    return made
+
+
+def _run(folder: Path, *arguments: str | Path) -> Result:
+    said = [
+        str(a) for a in ("compile", folder / "net.onnx", "-t", "tflite-cpu", "-o", folder / "out", *arguments)
+    ]
+    return CliRunner().invoke(main, said)
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    body = json.loads((folder / "out" / "report.json").read_text())
+    jsonschema.Draft202012Validator(schema()).validate(body)
+    return dict(body)
+
+
+@pytest.mark.parametrize(("scheme", "least"), [("int8", 33), ("int16x8", 45)])
+def test_a_quantized_file_is_verified(folder: Path, scheme: str, least: float) -> None:
+    result = _run(folder, "--quantize", scheme, "--calibration", folder / "data.npz", "--samples", "6")
+    assert result.exit_code == 0, result.output
+    report = _report(folder)
+    found = report["quantization"]
+    assert (found["scheme"], found["method"], found["samples"]) == (scheme, "min-max", 6)
+    assert found["outputs"][0]["sqnr_db"] > least
+    assert found["max_steps"] <= (1 if scheme == "int8" else 3)
+    assert [op["op"] for op in found["left_float"]] == ([] if scheme == "int8" else ["PRELU"])
+    assert report["verification"]["outputs"][0]["max_rel"] <= 1e-5
+    codes = {op["op"] for op in report["ops"]}
+    assert {"QUANTIZE", "DEQUANTIZE"} <= codes
+
+
+def test_an_integer_interface(folder: Path) -> None:
+    result = _run(
+        folder, "--quantize", "int8", "--calibration", folder / "arrays", "--io", "int", "--integer-only"
+    )
+    assert result.exit_code == 0, result.output
+    report = _report(folder)
+    assert not {"QUANTIZE", "DEQUANTIZE"} & {op["op"] for op in report["ops"]}
+    for tensor in (*report["inputs"], *report["outputs"]):
+        assert tensor["dtype"] == "int8"
+        assert tensor["quantization"]["scale"][0] > 0
+    assert report["quantization"]["samples"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "int8 needs sample data"),
+        (("--calibration", "nowhere.npz"), "no calibration data at 'nowhere.npz'"),
+        (("--calibration", "{folder}/wrong.npy"), "has shape (8, 3, 8, 16); the input is (1, 3, 16, 16)"),
+        (("--calibration", "random", "--calibration-method", "kl"), "no calibration method 'kl'"),
+        (("--calibration", "no_such_module:samples"), "cannot be called"),
+        (("--calibration", "random", "--preprocess", "mean=x"), "'mean=x' is no preprocessing"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    result = _run(folder, "--quantize", "int8", *(a.format(folder=folder) for a in arguments))
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+
+
+def test_integer_only_names_what_has_no_kernel(folder: Path) -> None:
+    result = _run(folder, "--quantize", "int16x8", "--calibration", "random", "--integer-only")
+    assert result.exit_code == 2
+    assert "1 x PRELU would stay in float under int16x8" in " ".join(result.output.split())
+
+
+def test_check_judges_the_quantized_graph_without_data(folder: Path) -> None:
+    said = ["check", str(folder / "net.onnx"), "-t", "tflite-cpu", "--quantize", "int8", "--json"]
+    result = CliRunner().invoke(main, [*said, "--fail-on", "never"])
+    assert result.exit_code == 0, result.output
+    assert '"QUANTIZE"' in result.output
+
+
+def test_arrays_and_generators_from_python(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.normal(0, 1, (4, 3, 16, 16)).astype(np.float32)
+
+    def compiled(data: Any) -> bytes:
+        return convkit.compile(folder / "net.onnx", "tflite-cpu", quantize="int8", calibration=data).artifact
+
+    assert compiled({"x": samples}) == compiled(sample[None] for sample in samples)
