@@ -161,7 +161,7 @@ class Compilation:
             candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
             stored = interface.stored(candidate.layout)
             candidate, quantization = self.quantize(candidate, stored)
-            graph, layout = candidate.graph, candidate.layout
+            graph = candidate.graph
             with self.clock.stage("write"):
                 artifact = bytes(serialize(graph))
             verification = oracle = None
