@@ -23,7 +23,7 @@ from convkit.frontends.freeze import freeze_inputs
 from convkit.frontends.operators import check_operators, graphs_of
 from convkit.ir.origin import annotate_origins
 
-OLDEST_OPSET = 7
+OLDEST_OPSET = 1
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 
@@ -270,7 +270,7 @@ def _set_input_shapes(graph: ir.Graph, given: dict[str, Sequence[int]]) -> None:
     for value in graph.inputs:
         if value.shape is not None:
             value.shape = ir.Shape([sizes.get(_symbol(d), d) if _symbol(d) else d for d in value.shape])
-    open_inputs = [v for v in graph.inputs if not _is_static(v)]
+    open_inputs = [v for v in graph.inputs if v.name not in given and not _is_static(v)]
     if open_inputs:
         raise _needs_shape(open_inputs)
 
@@ -287,10 +287,8 @@ def _is_static(value: ir.Value) -> bool:
 
 def _override(value: ir.Value, shape: list[int], sizes: dict[str, int]) -> None:
     was = value.shape
-    if any(d <= 0 for d in shape):
-        raise error(
-            "input-shape", f"the shape given for input {value.name!r} has a size that is not positive"
-        )
+    if any(d < 0 for d in shape):
+        raise error("input-shape", f"the shape given for input {value.name!r} has a negative size")
     if was is not None and len(was) != len(shape):
         raise error(
             "input-shape",

@@ -213,12 +213,24 @@ def _split(node: ir.Node, emit: Emit) -> Results | None:
         return [data(node)]
     axis = attr(node, "axis", 0) % rank_of(data(node))
     sizes = [shape_of(v)[axis] for v in node.outputs]
+    if 0 in sizes:
+        return _split_into_some(node, axis, sizes, emit)
     if input_at(node, 1) is None:
         node.resize_inputs(2)
         node.replace_input_with(1, emit.ints(sizes))
     set_attr(node, "axis", axis)
     drop_attrs(node, "num_outputs")
     return None
+
+
+def _split_into_some(node: ir.Node, axis: int, sizes: Sequence[int], emit: Emit) -> Results:
+    """A Split without the outputs that have no elements."""
+    full = [size for size in sizes if size]
+    parts: Results = []
+    if full:
+        parts = emit.ops("Split", data(node), emit.ints(full), outputs=len(full), axis=axis)
+    rest = iter(parts)
+    return [next(rest) if size else v for size, v in zip(sizes, node.outputs, strict=True)]
 
 
 def _axis(default: int) -> Canonical:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -243,6 +244,21 @@ def _reduce(function: Callable[..., Array]) -> Fold:
     return fold
 
 
+def _extreme(function: Callable[..., Array], lowest: bool) -> Callable[..., Array]:
+    """The maximum or minimum; of nothing, the number that never is one."""
+
+    def extreme(x: Array, axis: Any, keepdims: bool) -> Array:
+        if x.size:
+            return function(x, axis=axis, keepdims=keepdims)
+        shape = np.sum(x, axis=axis, keepdims=keepdims).shape
+        if x.dtype.kind not in "iu":
+            return np.full(shape, not lowest if x.dtype == bool else -np.inf if lowest else np.inf, x.dtype)
+        limits = np.iinfo(x.dtype)
+        return np.full(shape, limits.min if lowest else limits.max, x.dtype)
+
+    return extreme
+
+
 def _tile(node: ir.Node, arrays: list[Array]) -> Array:
     return np.tile(arrays[0], tuple(int(r) for r in arrays[1]))
 
@@ -302,8 +318,8 @@ _FOLDS: dict[str, Fold] = {
     "Tile": _tile,
     "ReduceSum": _reduce(np.sum),
     "ReduceProd": _reduce(np.prod),
-    "ReduceMax": _reduce(np.max),
-    "ReduceMin": _reduce(np.min),
+    "ReduceMax": _reduce(_extreme(np.max, lowest=True)),
+    "ReduceMin": _reduce(_extreme(np.min, lowest=False)),
 }
 
 

@@ -10,11 +10,14 @@ import onnx.defs
 import onnx.shape_inference
 import onnx_ir as ir
 
-from convkit.diagnostics import Location, error
+from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.facts import constant, is_constant
 
 NORMAL_OPSET = 24
 """The one opset of the normal form: the newest that the installed onnxruntime runs (docs/rationale)."""
+
+NEWEST_OPSET = onnx.defs.onnx_opset_version()
+"""The newest opset that the installed onnx knows; operators that are newer than the normal one are of it."""
 
 # A constant input of at most this many elements can be a shape, axes or scales; larger ones are data.
 _SMALL = 1024
@@ -32,6 +35,16 @@ def schema_of(op_type: str, opset: int = NORMAL_OPSET, domain: str = "") -> onnx
         return None
 
 
+def normal_opset(graph: ir.Graph) -> int:
+    """The opset of a graph in normal form: the normal one, or the first that has all of its operators."""
+    found = NORMAL_OPSET
+    for node in graph:
+        if node.domain == "" and schema_of(node.op_type) is None:
+            newest = schema_of(node.op_type, NEWEST_OPSET)
+            found = max(found, newest.since_version if newest else found)
+    return found
+
+
 def infer_node(node: ir.Node) -> None:
     """Set type and static shape of every output of `node` from its inputs.
 
@@ -41,15 +54,20 @@ def infer_node(node: ir.Node) -> None:
     if node.op_type in ("If", "Loop", "Scan") and node.domain == "":
         _infer_from_body(node)
         return
-    schema = schema_of(node.op_type, NORMAL_OPSET, node.domain)
-    if schema is None:
-        raise error(
-            "unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=_at(node)
-        )
     if node.op_type in _LIKE_FIRST_INPUT and node.inputs[0] is not None:
         node.outputs[0].type, node.outputs[0].shape = node.inputs[0].type, node.inputs[0].shape
         return
-    types = _infer(node, schema)
+    normal, newest = (schema_of(node.op_type, v, node.domain) for v in (NORMAL_OPSET, NEWEST_OPSET))
+    if newest is None:
+        raise error(
+            "unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=_at(node)
+        )
+    try:
+        types = _infer(node, normal or newest)
+    except ConvkitError:
+        if normal is None or newest.since_version == normal.since_version:
+            raise
+        types = _infer(node, newest)  # which takes more types
     for i, output in enumerate(node.outputs):
         _assign(output, types.get(f"o{i}"), node)
 
@@ -98,7 +116,7 @@ def _infer(node: ir.Node, schema: onnx.defs.OpSchema) -> dict[str, onnx.TypeProt
                     data_type=int(value.const_value.dtype), dims=array.shape, raw_data=array.tobytes()
                 )
     proto = node_proto(node)
-    imports = [onnx.OperatorSetIdProto(domain=node.domain, version=NORMAL_OPSET)]
+    imports = [onnx.OperatorSetIdProto(domain=node.domain, version=max(NORMAL_OPSET, schema.since_version))]
     try:
         return onnx.shape_inference.infer_node_outputs(schema, proto, types, data, opset_imports=imports)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as e:

@@ -6,7 +6,7 @@ inferred, and simplified on the spot; what it expands to is visited as it is emi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from convkit.diagnostics import error
 from convkit.ir import unroll
 from convkit.ir.canonical import CANONICAL, EARLY
 from convkit.ir.emit import Results
-from convkit.ir.facts import dtype_of, is_constant, make_attr
+from convkit.ir.facts import dtype_of, is_constant, make_attr, shape_of
 from convkit.ir.fold import fold_node
-from convkit.ir.infer import NORMAL_OPSET, infer_node, schema_of
-from convkit.ir.opset import upgrade_node
+from convkit.ir.infer import NEWEST_OPSET, NORMAL_OPSET, infer_node, normal_opset, schema_of
+from convkit.ir.opset import spell_out, upgrade_node
 from convkit.ir.origin import Origin, annotate_origins, origin_of, set_origin
 
 NORMAL_IR_VERSION = 12
@@ -43,14 +43,37 @@ def normalize(model: ir.Model) -> None:
     version = graph.opset_imports.get("", NORMAL_OPSET)
     remove_dead(graph)
     _Sweep(graph).run(version)
+    _finish(model, names)
+
+
+def spell_out_nodes(model: ir.Model, nodes: Iterable[ir.Node]) -> bool:
+    """Replace nodes of a model in normal form by ONNX's own definitions of their operators, in place.
+
+    Returns whether any has one; the result is in normal form.
+    """
+    names = [v.name for v in model.graph.outputs]
+    sweep = _Sweep(model.graph)
+    found = [sweep.spell_out(node) for node in nodes]
+    _finish(model, names)
+    return any(found)
+
+
+def _finish(model: ir.Model, names: Sequence[str | None]) -> None:
+    graph = model.graph
     remove_dead(graph)
     _settle_outputs(graph, names)
     _name_everything(graph)
     domains = {node.domain for node in graph} - {""}
     kept = {d: v for d, v in graph.opset_imports.items() if d in domains}
     graph.opset_imports.clear()
-    graph.opset_imports.update({"": NORMAL_OPSET, **kept})
+    graph.opset_imports.update({"": normal_opset(graph), **kept})
     model.ir_version = NORMAL_IR_VERSION
+
+
+def _version_of(node: ir.Node) -> int:
+    """The opset that a node of the normal form is of: a newer one only if the normal lacks its operator."""
+    normal = schema_of(node.op_type, domain=node.domain)
+    return NORMAL_OPSET if normal is not None else NEWEST_OPSET
 
 
 class _Sweep:
@@ -66,13 +89,23 @@ class _Sweep:
     def run(self, version: int) -> None:
         for value in self.graph.initializers.values():
             _type_constant(value)
+        for value in self.graph.inputs:
+            if value.shape is not None and 0 in shape_of(value):
+                value.replace_all_uses_with(self.nothing_like(value))
         for node in list(self.graph):
             self.visit(node, version)
 
     def visit(self, node: ir.Node, version: int = NORMAL_OPSET) -> Results:
         """Bring one node to normal form; returns the values that now stand for its outputs."""
+        return self._replace(node, lambda: self._expand(node, version))
+
+    def spell_out(self, node: ir.Node) -> bool:
+        """Replace a node of the normal form by ONNX's definition of its operator; whether there is one."""
+        return self._replace(node, lambda: spell_out(node, _version_of(node), self)) is not node.outputs
+
+    def _replace(self, node: ir.Node, expand: Callable[[], Results | None]) -> Results:
         before, self.cursor = self.cursor, node
-        found = self._expand(node, version)
+        found = expand()
         self.cursor = before
         if found is None:
             return node.outputs
@@ -99,8 +132,25 @@ class _Sweep:
             return EARLY[node.op_type](node, self)
         _trim_outputs(node)
         infer_node(node)
+        empty = self._empty(node)
+        if empty is not None:
+            return empty
         canonical = CANONICAL.get(node.op_type) if node.domain == "" else None
         return canonical(node, self) if canonical else None
+
+    def _empty(self, node: ir.Node) -> Results | None:
+        """A value without elements is known: it is a constant. None if some output of the node has any."""
+        outputs = [v for v in node.outputs if v.shape is not None]
+        nothing = [v for v in outputs if 0 in shape_of(v)]
+        if len(nothing) == len(outputs):
+            return [self.nothing_like(v) if v in nothing else v for v in node.outputs]
+        for value in nothing:
+            self.substitute(value, self.nothing_like(value))
+        return None
+
+    def nothing_like(self, value: ir.Value) -> ir.Value:
+        """The constant of a value's type and shape that has no elements."""
+        return self.const(np.empty(shape_of(value), dtype_of(value).numpy()))
 
     def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> ir.Value:
         return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]

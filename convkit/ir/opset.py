@@ -19,12 +19,15 @@ from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.canonical import data, drop_attrs, set_attr
 from convkit.ir.emit import Emit, Results
 from convkit.ir.facts import attr, constant, dtype_of, input_at, shape_of
+from convkit.ir.functions import definition_of
 from convkit.ir.infer import NORMAL_OPSET, op_name, schema_of
+from convkit.ir.opset_old import upgrade_old
+from convkit.ir.unroll import Inliner, inline
 
 Upgrade = Callable[[ir.Node, int, Emit], Results | None]
 
 
-def upgrade_node(node: ir.Node, version: int, emit: Emit) -> Results | None:
+def upgrade_node(node: ir.Node, version: int, emit: Inliner) -> Results | None:
     """Rewrite `node`, written for opset `version`, into the normal opset.
 
     Returns the values that replace its outputs, or None if the node stays. Raises ConvkitError where the
@@ -33,8 +36,9 @@ def upgrade_node(node: ir.Node, version: int, emit: Emit) -> Results | None:
     if node.domain != "" or version == NORMAL_OPSET:
         return None
     if version > NORMAL_OPSET:
-        _require_unchanged(node, version)
-        return None
+        return _downgrade(node, version, emit)
+    if version < 7:
+        upgrade_old(node, version, emit)
     for below, upgrade in _UPGRADES.get(node.op_type, ()):
         if version < below:
             result = upgrade(node, version, emit)
@@ -43,21 +47,38 @@ def upgrade_node(node: ir.Node, version: int, emit: Emit) -> Results | None:
     return None
 
 
-def _require_unchanged(node: ir.Node, version: int) -> None:
-    """Later opsets mostly widen types; attributes they add may stand at their defaults only."""
+def spell_out(node: ir.Node, version: int, emit: Inliner) -> Results | None:
+    """The values of `node`, of opset `version`, by ONNX's definition of its operator; None if it has none."""
+    found = definition_of(node, version)
+    if found is None:
+        return None
+    body, arguments, opset = found
+    return inline(body, arguments, opset, emit)
+
+
+def _downgrade(node: ir.Node, version: int, emit: Inliner) -> Results | None:
+    """Later opsets mostly widen types. What is new is spelled out where ONNX does so itself.
+
+    A new operator that ONNX does not define by others stays; new attributes may stand at their defaults.
+    """
     newer, normal = schema_of(node.op_type, version), schema_of(node.op_type)
     if newer is None or newer.since_version <= NORMAL_OPSET:
-        return
+        return None
     if normal is None:
-        raise refused(
-            node, f"{op_name(node)} is new in opset {newer.since_version}; convkit knows {NORMAL_OPSET}"
-        )
+        return spell_out(node, version, emit)
     for name in [n for n in node.attributes if n not in normal.attributes]:
         if attr(node, name) != _plain(newer.attributes[name].default_value):
+            spelled = spell_out(node, version, emit)
+            if spelled is not None:
+                return spelled
             raise refused(node, f"attribute {name} of {op_name(node)} is newer than opset {NORMAL_OPSET}")
         drop_attrs(node, name)
     if len(node.inputs) > normal.max_input:
+        spelled = spell_out(node, version, emit)
+        if spelled is not None:
+            return spelled
         raise refused(node, f"{op_name(node)} has an input that is newer than opset {NORMAL_OPSET}")
+    return None
 
 
 def _plain(default: onnx.AttributeProto) -> object:

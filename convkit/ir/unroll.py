@@ -39,10 +39,10 @@ def _branch(node: ir.Node, version: int, emit: Inliner) -> Results:
         raise _stays(node, "its condition depends on the model's inputs")
     name = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
     body = node.attributes[name].as_graph()
-    return _move(body, (), version, emit)
+    return inline(body, (), version, emit)
 
 
-def _move(body: ir.Graph, arguments: Results, version: int, emit: Inliner) -> list[ir.Value]:
+def inline(body: ir.Graph, arguments: Results, version: int, emit: Inliner) -> list[ir.Value]:
     """Move the body's nodes to where `emit` stands, with `arguments` as its inputs; returns its outputs."""
     results = list(body.outputs)
     body.outputs.clear()
@@ -59,7 +59,7 @@ def _move(body: ir.Graph, arguments: Results, version: int, emit: Inliner) -> li
 
 def _iterate(body: ir.Graph, arguments: Results, version: int, emit: Inliner) -> list[ir.Value]:
     """One run of a loop's body, on a copy of it."""
-    return _move(body.clone(allow_outer_scope_values=True), arguments, version, emit)
+    return inline(body.clone(allow_outer_scope_values=True), arguments, version, emit)
 
 
 def _bounded(node: ir.Node, body: ir.Graph, count: int) -> None:

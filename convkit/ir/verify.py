@@ -9,7 +9,7 @@ import onnx_ir as ir
 from convkit.diagnostics import ConvkitError, Diagnostic, Location
 from convkit.ir.canonical import CANONICAL, EARLY
 from convkit.ir.facts import attr, ints, is_constant, shape_of
-from convkit.ir.infer import NORMAL_OPSET, op_name, schema_of
+from convkit.ir.infer import NEWEST_OPSET, NORMAL_OPSET, normal_opset, op_name, schema_of
 from convkit.ir.origin import has_origin
 
 Finding = tuple[str, str | None]
@@ -29,8 +29,8 @@ def check(model: ir.Model) -> None:
 
 def one_opset(model: ir.Model) -> Iterator[Finding]:
     """The model and all its nodes are of the normal opset."""
-    if model.opset_imports.get("") != NORMAL_OPSET:
-        yield f"the model is of opset {model.opset_imports.get('')}, not {NORMAL_OPSET}", None
+    if model.opset_imports.get("") != normal_opset(model.graph):
+        yield f"the model is of opset {model.opset_imports.get('')}, not {normal_opset(model.graph)}", None
     for node in model.graph:
         if node.version not in (None, NORMAL_OPSET):
             yield f"{op_name(node)} is marked as of opset {node.version}", node.name
@@ -41,8 +41,8 @@ def inlined(model: ir.Model) -> Iterator[Finding]:
     for function in model.functions.values():
         yield f"function {function.name} is not inlined", None
     for node in model.graph:
-        if schema_of(node.op_type, NORMAL_OPSET, node.domain) is None:
-            yield f"{op_name(node)} is no operator of the normal opset", node.name
+        if schema_of(node.op_type, NEWEST_OPSET, node.domain) is None:
+            yield f"{op_name(node)} is no operator of ONNX", node.name
 
 
 def no_control_flow(model: ir.Model) -> Iterator[Finding]:

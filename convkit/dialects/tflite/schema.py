@@ -71,6 +71,15 @@ def type_name(dtype: np.dtype[Any]) -> str:
     return _TYPE_NAMES[dtype]
 
 
+def not_computed(dtype: np.dtype[Any]) -> str | None:
+    """Why no operator can compute, and no interface hold, this dtype; None if they can."""
+    if dtype not in _TYPE_NAMES:
+        return f"TFLite has no element type {dtype}"
+    if dtype == _TENSOR_TYPES["INT4"]:
+        return "LiteRT holds int4 in constants only"
+    return None
+
+
 def dtype_named(name: str) -> np.dtype[Any]:
     """The dtype of a TensorType name."""
     return _TENSOR_TYPES[name]

@@ -159,9 +159,11 @@ def softsign(b: Builder, node: ir.Node) -> Tensor:
 
 @lowers("Mish")
 def mish(b: Builder, node: ir.Node) -> Tensor:
-    """x tanh(softplus(x)) = -x tanh(log(sigmoid(-x)))."""
-    opposite = b.unary("NEG", b.input(node))
-    return b.binary("MUL", opposite, b.unary("TANH", b.unary("LOG", b.unary("LOGISTIC", opposite))))
+    """x tanh(softplus(x)) = x / (1 + 2 / (e (e + 2))) with e = exp(x): exact to rounding at both ends."""
+    x = b.input(node)
+    e = b.unary("EXP", x)
+    inverse = b.binary("DIV", b.scalar_like(x, 2), b.binary("MUL", e, shifted(b, e, 2)))
+    return b.binary("DIV", x, shifted(b, inverse, 1))
 
 
 @lowers("Gelu")

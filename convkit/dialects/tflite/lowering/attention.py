@@ -42,6 +42,25 @@ def _masked(b: Builder, scores: Tensor, mask: Tensor) -> Tensor:
     return b.emit("SELECT_V2", [mask, scores, b.scalar_like(scores, _LOWEST)], scores.shape, scores.dtype)
 
 
+def _both(b: Builder, mask: Tensor, seen: Tensor) -> Tensor:
+    """Where both boolean masks are true."""
+    assert seen.data is not None
+    if mask.data is not None:
+        return b.const(mask.data & seen.data, hint="mask")
+    return b.binary("LOGICAL_AND", mask, seen)
+
+
+def _shown(b: Builder, shares: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax's result, zero in rows that a boolean mask hides as a whole."""
+    if mask is None or mask.dtype != np.bool_:
+        return shares
+    mask = b.reshape(mask, (1,) * (shares.rank - mask.rank) + mask.shape)
+    if mask.data is None:
+        return b.emit("SELECT_V2", [mask, shares, b.scalar_like(shares, 0)], shares.shape, shares.dtype)
+    rows = mask.data.any(axis=-1, keepdims=True)
+    return shares if rows.all() else b.binary("MUL", shares, b.const(rows.astype(np.float32), hint="rows"))
+
+
 def _joined(b: Builder, past: Tensor | None, x: Tensor) -> Tensor:
     """x behind its past, along the sequence."""
     if past is None:
@@ -80,12 +99,16 @@ def attention(b: Builder, node: ir.Node) -> list[Tensor]:
     scores = b.reshape(
         batch_matmul(b, b.reshape(q, (*rows, size)), k, adj_y=True), (batch, heads, length, keys)
     )
+    if attr(node, "is_causal", 0):
+        seen = b.const(np.tri(length, keys, keys - length if past_k is not None else 0, dtype=bool))
+        if mask is not None and mask.dtype == np.bool_:
+            mask = _both(b, mask, seen)
+        else:
+            scores = _masked(b, scores, seen)
     if mask is not None:
         scores = _masked(b, scores, mask)
-    if attr(node, "is_causal", 0):
-        seen = np.tri(length, keys, keys - length if past_k is not None else 0, dtype=bool)
-        scores = _masked(b, scores, b.const(seen, hint="causal"))
-    y = batch_matmul(b, b.reshape(softmax_last(b, scores), (*rows, keys)), v)
+    shares = _shown(b, softmax_last(b, scores), mask)
+    y = batch_matmul(b, b.reshape(shares, (*rows, keys)), v)
     y = b.reshape(y, (batch, heads, length, v.shape[3]))
     y = y if len(shape) == 4 else b.reshape(b.transpose(y, (0, 2, 1, 3)), shape)
     return [y, k, v]

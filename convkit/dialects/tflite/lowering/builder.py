@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, Diagnostic, Location
+from convkit.diagnostics import ConvkitError, Diagnostic, Location, error
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.kernels import computed_in, max_rank, value_input
-from convkit.dialects.tflite.schema import type_name
+from convkit.dialects.tflite.schema import not_computed, type_name
 from convkit.ir.facts import dtype_of, input_at, ints, shape_of
+from convkit.ir.normal import spell_out_nodes
 from convkit.ir.origin import Origin, origin_of
 
 Result = Tensor | Sequence[Tensor]
@@ -61,6 +62,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
+        self.refused: list[ir.Node] = []
         self._tensors: dict[ir.Value, Tensor] = {}
         self._names: dict[str, int] = {}
         self._origin = Origin()
@@ -159,10 +161,9 @@ class Builder:
         outputs = []
         for shape, dtype in results:
             dtype = np.dtype(dtype)
-            try:
-                type_name(dtype)
-            except KeyError:
-                raise UnsupportedError(f"TFLite has no element type {dtype}") from None
+            why = not_computed(dtype)
+            if why is not None:
+                raise UnsupportedError(why)
             name = self.name(f"{self._base}/{code.lower()}")
             outputs.append(Tensor(name, tuple(int(d) for d in shape), dtype))
         self.ops.append(Op(code, inputs, outputs, options, self._origin))
@@ -260,8 +261,10 @@ class Builder:
                 self.lower_node(node)
             except UnsupportedError as why:
                 refused.append(_refusal(node, why))
+                self.refused.append(node)
                 for value in node.outputs:  # go on, so that every refusal is reported at once
-                    self._tensors[value] = self._interface(value)
+                    if value.uses() or value.is_graph_output():
+                        self._interface(value)
         if refused:
             raise ConvkitError(*refused)
         outputs: list[Tensor] = []
@@ -276,6 +279,9 @@ class Builder:
         )
 
     def _interface(self, value: ir.Value) -> Tensor:
+        why = not_computed(dtype_of(value).numpy())
+        if why is not None:
+            raise error("element-type", f"{value.name!r} is of {dtype_of(value)}: {why}")
         tensor = Tensor(self.name(value.name or "input"), shape_of(value), dtype_of(value).numpy())
         self._tensors[value] = tensor
         return tensor
@@ -312,13 +318,21 @@ def lower(model: ir.Model) -> Graph:
     """Lower a model in normal form to a TFLite graph (naive layout: ONNX order everywhere).
 
     Half-precision arithmetic becomes float32 in the model itself; its interface keeps its types.
-    Raises ConvkitError with one "lower-unsupported" Diagnostic per node that TFLite cannot express.
+    Nodes that have no lowering, or whose lowering refuses them, are spelled out where ONNX defines their
+    operator by others. Raises ConvkitError with one "lower-unsupported" Diagnostic per node that TFLite
+    cannot express.
     """
     import convkit.dialects.tflite.lowering  # noqa: F401 - registers the lowerings
     from convkit.dialects.tflite.widen import widen_floats
 
     widen_floats(model)
-    return Builder().graph(model)
+    while True:
+        builder = Builder()
+        try:
+            return builder.graph(model)
+        except ConvkitError:
+            if not spell_out_nodes(model, builder.refused):
+                raise
 
 
 __all__ = [

@@ -97,8 +97,10 @@ def _matrix(axis: _Axis, node: ir.Node, mode: str) -> np.ndarray:
     distance = (taps - where[:, None]) * shrink
     a = attr(node, "cubic_coeff_a", -0.75)
     weights = _linear(distance) if mode == "linear" else _cubic(distance, a)
-    if antialias or attr(node, "exclude_outside", 0):
+    outside = bool(attr(node, "exclude_outside", 0))
+    if outside:
         weights = np.where((taps >= 0) & (taps < axis.size), weights, 0)
+    if antialias or outside:
         weights /= np.sum(weights, axis=1, keepdims=True)
     matrix = np.zeros((axis.out, axis.size))
     inside = np.clip(taps, 0, axis.size - 1).astype(np.int64)
@@ -234,6 +236,8 @@ def resize(b: Builder, node: ir.Node) -> Tensor:
     x, mode = b.input(node), attr(node, "mode", "nearest")
     axes = _axes_of(node)
     coordinates = attr(node, "coordinate_transformation_mode", "half_pixel")
+    if coordinates == "align_corners" and any(abs(a.scale * a.size - a.out) > 1e-3 for a in axes):
+        raise UnsupportedError("runtimes disagree on align_corners where the scales leave part of an element")
     outside = [(c < 0) | (c > a.size - 1) for a in axes for c in [a.coordinates(coordinates)]]
     extrapolated = coordinates == "tf_crop_and_resize" and any(o.any() for o in outside)
     if mode != "nearest" or extrapolated:
