@@ -287,8 +287,11 @@ def _is_static(value: ir.Value) -> bool:
 
 def _override(value: ir.Value, shape: list[int], sizes: dict[str, int]) -> None:
     was = value.shape
-    if any(d < 0 for d in shape):
-        raise error("input-shape", f"the shape given for input {value.name!r} has a negative size")
+    declared = list(was) if was is not None else []
+    if any(d < 0 or (d == 0 and declared[i : i + 1] != [0]) for i, d in enumerate(shape)):
+        raise error(
+            "input-shape", f"the shape given for input {value.name!r} has a size that is not positive"
+        )
     if was is not None and len(was) != len(shape):
         raise error(
             "input-shape",

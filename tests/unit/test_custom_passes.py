@@ -63,6 +63,7 @@ def test_graphsurgeon_function_runs_as_a_pass() -> None:
 
 def test_graphsurgeon_failure_points_at_the_line() -> None:
     pytest.importorskip("onnx_graphsurgeon")
+
     @graphsurgeon_pass
     def breaks(graph):
         raise RuntimeError("no\nway")
@@ -77,6 +78,7 @@ def test_graphsurgeon_failure_points_at_the_line() -> None:
 
 def test_graphsurgeon_must_keep_the_interface() -> None:
     pytest.importorskip("onnx_graphsurgeon")
+
     @graphsurgeon_pass
     def renames(graph):
         graph.outputs[0].name = "other"

@@ -107,6 +107,8 @@ def test_transposed_windows_are_explicit(auto_pad: str, extra: dict[str, list[in
 def test_slices_are_in_range(start: int, end: int, step: int) -> None:
     constants = {"s": i64(start), "e": i64(end), "a": i64(-2), "p": i64(step)}
     form = assert_same([node("Slice", "x", "s", "e", "a", "p")], {"x": X}, constants=constants)
+    if form.graph[0].op_type != "Slice":  # nothing is left: a constant without elements
+        return
     assert ints(form.graph[0].inputs[3]) == (2,)
     found = ints(form.graph[0].inputs[1])
     assert found is not None
