@@ -174,8 +174,31 @@ def test_newer_operator_with_defaults_comes_down() -> None:
     assert "mode" not in form.graph[0].attributes
 
 
-def test_newer_operator_without_an_equivalent_is_refused() -> None:
-    with pytest.raises(ConvkitError, match="attribute mode of SpaceToDepth is newer than opset 24"):
-        normal(make_model([node("SpaceToDepth", blocksize=1, mode="CRD")], {"x": X}, opset=28))
-    with pytest.raises(ConvkitError, match="BitCast is new in opset 26"):
-        normal(make_model([node("BitCast", to=6)], {"x": X}, opset=26))
+def test_newer_attribute_is_spelled_out_by_the_standard() -> None:
+    x = np.arange(2 * 3 * 4 * 6, dtype=np.float32).reshape(2, 3, 4, 6)
+    form = normal(make_model([node("SpaceToDepth", blocksize=2, mode="CRD")], {"x": x}, opset=28))
+    assert form.opset_imports[""] == 24
+    assert set(ops(form)) == {"Reshape", "Transpose"}
+
+
+def test_newer_operator_is_spelled_out_by_the_standard() -> None:
+    form = normal(make_model([node("SwiGLU", "a", "c")], {"a": X, "c": X}, opset=28))
+    assert form.opset_imports[""] == 24
+    assert "SwiGLU" not in ops(form)
+
+
+def test_newer_operator_without_a_definition_raises_the_opset() -> None:
+    form = normal(make_model([node("BitCast", to=6)], {"x": X}, opset=28))
+    assert ops(form) == ["BitCast"]
+    assert form.opset_imports[""] == 26
+
+
+@pytest.mark.parametrize(("rank", "axis"), [(1, 1), (2, 0), (2, 2), (1, 3)])
+def test_old_broadcasting_names_its_axis(rank: int, axis: int) -> None:
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    y = np.ones(x.shape[axis : axis + rank], np.float32)
+    form = normal(make_model([node("Add", "x", "b", axis=axis, broadcast=1)], {"x": x, "b": y}, opset=6))
+    assert "axis" not in form.graph[-1].attributes
+    aligned = form.graph[-1].inputs[1]
+    assert aligned is not None
+    assert list(aligned.shape or ()) == [*y.shape, *[1] * (4 - axis - rank)]
