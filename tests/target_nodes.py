@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from convkit.dialects.tflite.graph import Op, Quantization, Tensor
-from convkit.dialects.tflite.roles import input_roles
-from convkit.dialects.tflite.schema import default_options, dtype_named
+from convkit.dialects.tflite.schema import dtype_named
+from convkit.targets.dialects import DIALECTS, Dialect
 from convkit.targets.judge import as_delegate_reads, folded_constants
 from tests.probes import all_probes
 
@@ -33,7 +34,23 @@ _SIZES = {
     "block_size": (1, 3),
     "ellipsis_mask": (1,),
     "new_axis_mask": (1,),
+    "kernel_h": (1, 2, 9, 17, 40, 70),
+    "kernel_w": (1, 15),
+    "dilation_h": (3, 40),
+    "group": (2, 8),
+    "pad_top": (9, 20),
+    "blocksize": (3,),
+    "sorted": (0,),
+    "p": (1,),
+    "keepdims": (0,),
+    "antialias": (1,),
+    "ceil_mode": (1,),
+    "input_forget": (1,),
 }
+_CHANGES = (
+    *("dynamic", "batched", "deep", "wide", "long", "flat"),
+    *("channelled", "high", "tripled", "shallow", "crowd"),
+)
 _BASES = 6
 """About how many probes of an operator are changed; all of them are nodes as they are."""
 
@@ -79,6 +96,11 @@ def _reshaped(tensor: Tensor | None, change: str) -> Tensor | None:
         "wide": (*shape[:-1], 70000),
         "long": (*shape[:-2], 70000, *shape[-1:]) if len(shape) > 1 else shape,
         "flat": (1,) * len(shape),
+        "channelled": (*shape[:1], 9000, *shape[2:]) if len(shape) > 1 else shape,
+        "high": (*shape[:2], 10 * shape[-2], *shape[3:]) if len(shape) == 4 else shape,
+        "tripled": (*shape[:-2], *(3 * size for size in shape[-2:])),
+        "shallow": shape[:3],
+        "crowd": (200, *shape[1:]),
     }[change]
     return replace(tensor, shape=changed)
 
@@ -93,13 +115,13 @@ def _kernel(op: Op, index: int, height: int, width: int) -> Op:
     return replace(op, inputs=inputs)
 
 
-def _neighbours(op: Op) -> Iterator[tuple[str, Op]]:
+def _neighbours(op: Op, dialect: Dialect = DIALECTS["tflite"]) -> Iterator[tuple[str, Op]]:
     for version in (1, 2, 3, 5, 7, 10):
         yield f"v{version}", replace(op, version=version)
     for index, tensor in enumerate(op.inputs):
         if tensor is None:
             continue
-        role = (input_roles(op.code) + ("input",) * 9)[index]
+        role = (dialect.roles(op.code) + ("input",) * 9)[index]
         if tensor.is_constant:
             turned = replace(tensor, data=None)
         else:
@@ -107,9 +129,9 @@ def _neighbours(op: Op) -> Iterator[tuple[str, Op]]:
         yield f"{role}-turned", replace(op, inputs=[turned if t is tensor else t for t in op.inputs])
         if role == "bias":
             yield "bias-absent", replace(op, inputs=[None if t is tensor else t for t in op.inputs])
-        if tensor.is_constant and tensor.dtype.kind == "i":
-            for name, value in (("ones", 1), ("minus", -1), ("zeros", 0)):
-                filled = replace(tensor, data=np.full(tensor.shape, value, tensor.dtype))
+        if tensor.is_constant and tensor.dtype.kind in "iu":
+            for name, value in (("ones", 1), ("minus", -1), ("zeros", 0), ("thousands", 5000)):
+                filled = replace(tensor, data=np.full(tensor.shape, value).astype(tensor.dtype))
                 yield f"{role}-{name}", replace(op, inputs=[filled if t is tensor else t for t in op.inputs])
             many = replace(tensor, shape=(2,), data=np.array([0, 1], tensor.dtype))
             yield f"{role}-many", replace(op, inputs=[many if t is tensor else t for t in op.inputs])
@@ -117,13 +139,13 @@ def _neighbours(op: Op) -> Iterator[tuple[str, Op]]:
         yield kind, _of_kind(op, kind)
         yield f"to-{kind}", replace(op, outputs=[_typed(t, kind) or t for t in op.outputs])
         yield f"from-{kind}", replace(op, inputs=[_typed(t, kind) for t in op.inputs])
-    for change in ("dynamic", "batched", "deep", "wide", "long", "flat"):
+    for change in _CHANGES:
         inputs = [_reshaped(t, change) for t in op.inputs]
         yield change, replace(op, inputs=inputs, outputs=[_reshaped(t, change) or t for t in op.outputs])
         yield f"to-{change}", replace(op, outputs=[_reshaped(t, change) or t for t in op.outputs])
         yield f"first-{change}", replace(op, inputs=[inputs[0], *op.inputs[1:]])
     yield "per-channel", replace(op, inputs=[_per_channel(t) for t in op.inputs])
-    options = default_options(op.code)
+    options = dialect.default_options(op.code)
     for name in set(options) & set(_SIZES):
         for size in _SIZES[name]:
             yield f"{name}={size}", replace(op, options={**op.options, name: size})
@@ -137,6 +159,10 @@ def _neighbours(op: Op) -> Iterator[tuple[str, Op]]:
             fused = replace(op, options={**op.options, "fused_activation_function": name})
             yield name, fused
             yield f"{name} INT32", _of_kind(fused, "INT32")
+    for name in options:
+        enum = dialect.option_enum(name) if dialect.name == "onnx" else None
+        for member in dialect.enum_values(enum) if enum else ():
+            yield f"{name}={member}", replace(op, options={**op.options, name: member})
     if op.code in {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}:
         for sides in ((1, 1), (3, 3), (7, 7), (9, 9), (18, 18), (70, 70)):
             yield f"kernel-{sides[0]}", _kernel(op, 1, *sides)
@@ -172,4 +198,75 @@ def all_nodes() -> tuple[Node, ...]:
                 for more, again in _neighbours(changed)
                 if "=" in more or more.startswith("kernel") or more == "INT8"
             ]
+    return tuple(nodes)
+
+
+_MAP = (1, 8, 6, 6)
+_INPUTS = {
+    "Concat": [_MAP, _MAP],
+    "Max": [_MAP, _MAP],
+    "Min": [_MAP, _MAP], "Where": [np.bool_, _MAP, _MAP], "PRelu": [_MAP, np.ones((8, 1, 1), np.float32)],
+    "Conv": [_MAP, np.ones((8, 8, 3, 3), np.float32), np.ones(8, np.float32)],
+    "ConvTranspose": [_MAP, np.ones((8, 8, 2, 2), np.float32), np.ones(8, np.float32)],
+    "Pad": [_MAP, np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(0)],
+    "Resize": [_MAP, None, np.array([1, 1, 2, 2], np.float32)],
+    "Slice": [_MAP, *(np.array([n]) for n in (0, 4, 1, 1))],
+    "Pow": [_MAP, np.float32(2)], "TopK": [_MAP, np.array([2])], "OneHot": [(4,), np.array(3), np.ones(2)],
+    "CumSum": [_MAP, np.array(1)], "InstanceNormalization": [_MAP, np.ones(8), np.ones(8)],
+    "ScatterND": [_MAP, np.array([[0]]), _MAP], "GridSample": [_MAP, (1, 4, 4, 2)],
+    "QuantizeLinear": [_MAP, np.float32(1), np.uint8(0)], "Gather": [_MAP, np.array([0])],
+    "Squeeze": [_MAP, np.array([0])], "Unsqueeze": [_MAP, np.array([0])],
+}  # fmt: skip
+"""Inputs of ONNX operators that have more than one of the same shape: shapes are run-time values."""
+
+
+def _operand(name: str, given: Any) -> Tensor | None:
+    if isinstance(given, tuple):
+        return Tensor(name, given, dtype_named("FLOAT32"))
+    if given is None or isinstance(given, type):
+        return None if given is None else Tensor(name, _MAP, dtype_named("BOOL"))
+    return Tensor(name, np.shape(given), np.asarray(given).dtype, np.asarray(given))
+
+
+def _onnx_bases(code: str) -> Iterator[Op]:
+    dialect = DIALECTS["onnx"]
+    roles = dialect.roles(code)
+    if code.startswith("Reduce"):
+        given: list[Any] = [_MAP, np.array([2, 3])]
+    else:
+        given = _INPUTS.get(code, [_MAP] * (2 if roles[:2] == ("lhs", "rhs") else 1))
+    options = {"axis": 1} if "axis" in dialect.default_options(code) else {}
+    if "kernel_h" in dialect.default_options(code) and "filter" not in roles:
+        options |= {"kernel_h": 2, "kernel_w": 2}
+    options |= {"perm": "P0231"} if code == "Transpose" else {}
+    options |= {"blocksize": 2} if code in {"DepthToSpace", "SpaceToDepth"} else {}
+    shape = (1, 8, 12, 12) if code in {"Resize", "ConvTranspose"} else _MAP
+    out = [Tensor("out", shape, dtype_named("FLOAT32"))]
+    op = Op(code, [_operand(f"in{i}", g) for i, g in enumerate(given)], out, options, version=25)
+    yield op
+    if code == "Pad":
+        yield replace(op, inputs=[*op.inputs, _operand("axes", np.arange(4))])
+    if code in {"Max", "Min"}:
+        yield replace(op, inputs=op.inputs * 2)
+    yield replace(op, outputs=[*out, Tensor("more", shape, dtype_named("INT64"))])
+    if roles[:2] == ("lhs", "rhs"):
+        third = np.float32(1 / 3)
+        yield replace(op, inputs=[op.inputs[0], _operand("third", third)])
+        yield replace(
+            op, inputs=[op.inputs[0], Tensor("c", _MAP, np.dtype(np.float32), np.ones(_MAP, np.float32))]
+        )
+
+
+@cache
+def onnx_nodes(codes: frozenset[str]) -> tuple[Node, ...]:
+    """Nodes of these ONNX operators, and their neighbours up to two steps away for sizes."""
+    dialect, nodes = DIALECTS["onnx"], []
+    for code in sorted(codes):
+        for base in _onnx_bases(code):
+            near = list(_neighbours(base, dialect))
+            nodes += [Node(code, base), *(Node(f"{code} {name}", op) for name, op in near)]
+            for name, op in near:
+                if "=" in name or name == "shallow":
+                    more = _neighbours(op, dialect)
+                    nodes += [Node(f"{code} {name} {n}", o) for n, o in more if "=" in n or n in _CHANGES]
     return tuple(nodes)

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from convkit import report
 from convkit.compiler.repair import Cure
-from convkit.dialects.tflite.cost import bytes_moved, macs
+from convkit.dialects.cost import bytes_moved, macs
 from convkit.dialects.tflite.graph import Graph, Op, Quantization, Tensor
 from convkit.dialects.tflite.layout import LayoutStats
 from convkit.dialects.tflite.schema import type_name

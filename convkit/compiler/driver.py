@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx_ir as ir
 
@@ -22,7 +22,8 @@ from convkit.compiler.oracle import ask_oracle
 from convkit.compiler.quantized import quantize_stage
 from convkit.compiler.repair import Candidate, Cure, repair
 from convkit.compiler.watch import NumbersWatch
-from convkit.diagnostics import ConvkitError
+from convkit.diagnostics import ConvkitError, error
+from convkit.dialects.onnx import as_graph
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import LayoutStats, assign_layout
 from convkit.dialects.tflite.lowering import lower
@@ -39,10 +40,14 @@ from convkit.quantize.quantizer import provisional
 from convkit.report import Artifact, OracleAnswer, QuantizationSummary, Report, to_json
 from convkit.targets import Target, judge, load_target
 
+Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
+"""A float graph, the graph to judge, and its layout."""
+
 
 @dataclass(frozen=True)
 class CompileResult:
-    """The artifact's bytes, the graph they hold, the model in its final normal form, the report."""
+    """The artifact's bytes (none where a target is judged only), the graph they hold or that was judged,
+    the model in its final normal form, the report."""
 
     artifact: bytes
     graph: Graph
@@ -53,8 +58,10 @@ class CompileResult:
         """Write `folder`/`stem`.tflite and `folder`/report.json, each whole or not at all.
 
         Returns the report that was written: with the artifact's path, size and SHA-256. Raises
-        ConvkitError "output-not-writable".
+        ConvkitError "output-not-writable", and "judged-only" where there is no artifact.
         """
+        if not self.artifact:
+            raise _judged_only(self.report.target.name)
         path, name = Path(folder), f"{stem}.tflite"
         digest = hashlib.sha256(self.artifact).hexdigest()
         report = replace(self.report, artifacts=(Artifact(str(path / name), len(self.artifact), digest),))
@@ -111,10 +118,18 @@ class Compilation:
             manager.run(model)
         return manager
 
-    def lowered(self, model: ir.Model) -> tuple[Graph, Graph, LayoutStats]:
+    @property
+    def writes(self) -> bool:
+        """Whether the target's own file is written here; what reads ONNX is judged only."""
+        return self.target.dialect == "tflite"
+
+    def lowered(self, model: ir.Model, dialect: str) -> Lowered:
         """The float graph of a model in normal form, and the graph to judge: with quantization, one that has
-        the final operators and types, and made-up ranges."""
+        the final operators and types, and made-up ranges. What reads ONNX judges the normal form itself."""
         with self.clock.stage("lower"):
+            if dialect == "onnx":
+                view = as_graph(model)
+                return view, view, LayoutStats(0, 0, 0, 0)
             floats, layout = lower_to_tflite(model, self.options)
             graph = floats
             if self.options.quantization is not None:
@@ -123,8 +138,8 @@ class Compilation:
         return floats, graph, layout
 
     def lower(self, model: ir.Model) -> Candidate:
-        """Lower a model in normal form, and judge the result."""
-        floats, graph, layout = self.lowered(model)
+        """Lower a model in normal form to the operators that the target reads, and judge them."""
+        floats, graph, layout = self.lowered(model, self.target.dialect)
         with self.clock.stage("judge"):
             verdict = judge(graph, self.target)
         return Candidate(model, floats, graph, layout, verdict)
@@ -152,6 +167,8 @@ class Compilation:
     def run(self) -> CompileResult:
         """All stages."""
         options = self.options
+        if not self.writes and (options.verify or options.oracle):
+            raise _judged_only(self.target.name)
         imported = self.load()
         model = imported.model
         opset = model.graph.opset_imports.get("")
@@ -163,7 +180,7 @@ class Compilation:
             candidate, quantization = self.quantize(candidate, stored)
             graph = candidate.graph
             with self.clock.stage("write"):
-                artifact = bytes(serialize(graph))
+                artifact = bytes(serialize(graph)) if self.writes else b""
             verification = oracle = None
             if options.verify:
                 with self.clock.stage("verify"):
@@ -209,6 +226,19 @@ class Compilation:
             options=self.options.described(),
         )
 
+    def lowered_for(self, dialects: Collection[str], model: ir.Model) -> dict[str, Lowered | ConvkitError]:
+        """The model in each dialect, or why it has no form there; raises where it has none in any."""
+        found: dict[str, Lowered | ConvkitError] = {}
+        for dialect in sorted(dialects):  # ONNX first: lowering to TFLite widens the model
+            try:
+                found[dialect] = self.lowered(model, dialect)
+            except ConvkitError as problem:
+                found[dialect] = problem
+        failed = [problem for problem in found.values() if isinstance(problem, ConvkitError)]
+        if failed and len(failed) == len(found):
+            raise failed[0]
+        return found
+
     def check(self, targets: Iterable[Target]) -> Iterator[Report | ConvkitError]:
         """What each target makes of the model: imported, normalised and lowered once for all of them.
 
@@ -218,10 +248,16 @@ class Compilation:
         imported = self.load()
         opset = imported.model.graph.opset_imports.get("")
         manager = self.prepare(imported.model)
-        floats, graph, layout = self.lowered(imported.model)
+        targets = list(targets)
+        found = self.lowered_for({target.dialect for target in targets}, imported.model)
         shared = self.clock.seconds
         for self.target in targets:
             self.clock = Clock(dict(shared))
+            lowered = found[self.target.dialect]
+            if isinstance(lowered, ConvkitError):
+                yield lowered
+                continue
+            floats, graph, layout = lowered
             try:
                 with self.clock.stage("judge"):
                     verdict = judge(graph, self.target)
@@ -230,6 +266,14 @@ class Compilation:
                 yield self.report(imported, opset, manager, candidate, cures)
             except ConvkitError as problem:
                 yield problem
+
+
+def _judged_only(target: str) -> ConvkitError:
+    return error(
+        "judged-only",
+        f"for {target} a model is judged, not written",
+        help=f"convkit check MODEL --target {target}",
+    )
 
 
 def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> tuple[Graph, LayoutStats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from convkit.dialects.tflite.cost import macs
+from convkit.dialects.cost import macs
 from convkit.dialects.tflite.graph import Graph
 from convkit.report import Lever, OpEntry, OpVerdict, Transfers
 from convkit.report.causes import Cause, causes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from convkit.dialects.tflite.cost import bytes_moved, macs
+from convkit.dialects.cost import bytes_moved, macs
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import LayoutStats
 from convkit.ir.origin import origin_of

@@ -13,11 +13,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from convkit.dialects.tflite.graph import Op
-from convkit.dialects.tflite.roles import AXES, axis_size, input_roles, tensors_of_role
-from convkit.dialects.tflite.schema import default_options, enum_values, option_enum, option_fields
+from convkit.targets.dialects import DIALECTS, Dialect
 from convkit.targets.syntax import SourceText, parse
 from convkit.targets.target import Condition, Value
-from convkit.targets.vocabulary import PREDICATES, Predicate
+from convkit.targets.vocabulary import Predicate
 
 if TYPE_CHECKING:
     from lark import Token, Tree
@@ -52,12 +51,14 @@ class Expression:
 class Checker:
     """Checks the expressions of one block of rules, for operators `codes` (none: `every op`)."""
 
-    def __init__(self, source: SourceText, codes: tuple[str, ...]) -> None:
+    def __init__(self, source: SourceText, codes: tuple[str, ...], dialect: Dialect) -> None:
         self.source = source
         self.codes = codes
-        roles = [set(input_roles(code)) for code in codes]
+        self.dialect = dialect
+        self.predicates = dialect.predicates
+        roles = [set(dialect.roles(code)) for code in codes]
         self.roles = (set.intersection(*roles) if roles else set()) | {"output"}
-        fields = [set(option_fields(code)) for code in codes]
+        fields = [set(dialect.default_options(code)) for code in codes]
         self.options = set.intersection(*fields) if fields else set()
 
     def condition(self, tree: Tree[Token]) -> Condition:
@@ -141,8 +142,8 @@ class Checker:
         return Expression("constant", lambda op: name, left.domain)
 
     def _checked_constant(self, token: Token, domain: str) -> str:
-        if str(token) not in enum_values(domain):
-            raise self.source.unknown(token, f"the {domain}", enum_values(domain))
+        if str(token) not in self.dialect.enum_values(domain):
+            raise self.source.unknown(token, f"the {domain}", self.dialect.enum_values(domain))
         return str(token)
 
     def _constant(self, tree: Tree[Token]) -> Expression:
@@ -171,19 +172,19 @@ class Checker:
         token = cast("Token", tree.children[0])
         name = str(token)
         if name in self.roles:
-            return Expression("tensor", lambda op: tensors_of_role(op, name) or [])
-        if name in PREDICATES and not PREDICATES[name].arguments:
-            return self._applied(token, PREDICATES[name], [])
+            return Expression("tensor", lambda op: self.dialect.tensors_of_role(op, name) or [])
+        if name in self.predicates and not self.predicates[name].arguments:
+            return self._applied(token, self.predicates[name], [])
         if name in self.options:
             return self._option(token)
-        facts = {p.name for p in PREDICATES.values() if not p.arguments}
+        facts = {p.name for p in self.predicates.values() if not p.arguments}
         where = " or ".join(self.codes) or "every operator"
         raise self.source.unknown(token, f"for {where}, the name", facts | self.roles | self.options)
 
     def _option(self, token: Token) -> Expression:
         name = str(token)
-        enum = option_enum(name)
-        defaults = {code: default_options(code)[name] for code in self.codes}
+        enum = self.dialect.option_enum(name)
+        defaults = {code: self.dialect.default_options(code)[name] for code in self.codes}
         sample = next(iter(defaults.values()))
         if enum is not None:
             kind = "constant"
@@ -198,18 +199,18 @@ class Checker:
     def _axis(self, tree: Tree[Token]) -> Expression:
         role_token, axis_token = (cast("Token", child) for child in tree.children)
         role, axis = str(role_token), str(axis_token)
-        if f"{role}.{axis}" in PREDICATES:
-            return self._applied(role_token, PREDICATES[f"{role}.{axis}"], [])
+        if f"{role}.{axis}" in self.predicates:
+            return self._applied(role_token, self.predicates[f"{role}.{axis}"], [])
         if role not in self.roles:
             raise self.source.unknown(role_token, "the tensor", self.roles)
-        if axis not in AXES:
-            raise self.source.unknown(axis_token, "the axis", AXES)
+        if axis not in self.dialect.axes:
+            raise self.source.unknown(axis_token, "the axis", self.dialect.axes)
 
         def size(op: Op) -> Value:
-            tensors = tensors_of_role(op, role)
+            tensors = self.dialect.tensors_of_role(op, role)
             if not tensors or len(tensors) != 1 or tensors[0] is None:
                 return None
-            found = axis_size(op, role, tensors[0], axis)
+            found = self.dialect.axis_size(op, role, tensors[0], axis)
             return found if found is not None and found >= 0 else None
 
         return Expression("number", size)
@@ -217,7 +218,7 @@ class Checker:
     def _call(self, tree: Tree[Token]) -> Expression:
         token = cast("Token", tree.children[0])
         arguments = [child for child in tree.children[1:] if child is not None]
-        calls = {p.name: p for p in PREDICATES.values() if p.arguments}
+        calls = {p.name: p for p in self.predicates.values() if p.arguments}
         if str(token) not in calls:
             raise self.source.unknown(token, "the predicate", calls)
         return self._applied(token, calls[str(token)], arguments)
@@ -311,9 +312,9 @@ def _shown(found: Value) -> str:
 
 
 @cache
-def words() -> list[tuple[str, str, str]]:
-    """The vocabulary as (name with its arguments, kind of its result, documentation), sorted."""
+def words(dialect: str = "tflite") -> list[tuple[str, str, str]]:
+    """The vocabulary of a dialect as (name with its arguments, kind of its result, documentation), sorted."""
     return sorted(
         (p.name + (f"({', '.join(p.arguments)}{'...' * p.variadic})" if p.arguments else ""), p.result, p.doc)
-        for p in PREDICATES.values()
+        for p in DIALECTS[dialect].predicates.values()
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from convkit.diagnostics import did_you_mean, error
 from convkit.dialects.tflite.graph import Op
-from convkit.dialects.tflite.schema import enum_values, operator_codes
+from convkit.targets.dialects import DIALECTS, Dialect
 from convkit.targets.reachability import contradiction
 from convkit.targets.syntax import SourceText, grammar_text, parse
 from convkit.targets.target import Condition, Rule, RuleSeverity, Target
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lark import Token, Tree
 
 _CHOICES = {
-    "dialect": ("tflite",),
+    "dialect": tuple(DIALECTS),
     "precision": ("float16", "float32"),
     "confidence": ("measured", "source", "documented", "reported", "low"),
     "unlisted": ("fallback", "undecided"),
@@ -153,6 +153,10 @@ class _Reader:
             return self._finish(Target(self.name, "", "", "", "", ()), path)
         return self._finish(self.parent, path)
 
+    @property
+    def _dialect_read(self) -> Dialect:
+        return DIALECTS[self.said.get("dialect") or (self.parent.dialect if self.parent else "tflite")]
+
     def _finish(self, base: Target, path: Path) -> Target:
         merged: dict[str, tuple[Rule, ...]] = dict(base.ops)
         for code, rules in self.ops.items():
@@ -193,8 +197,9 @@ class _Reader:
 
     def _dtypes(self, tree: Tree[Token]) -> None:
         for child in tree.children:
-            if str(child) not in enum_values("TensorType"):
-                raise self.source.unknown(_token(child), "the type", enum_values("TensorType"))
+            types = self._dialect_read.enum_values("TensorType")
+            if str(child) not in types:
+                raise self.source.unknown(_token(child), "the type", types)
         self._many(tree)
 
     def _partitions(self, tree: Tree[Token]) -> None:
@@ -220,8 +225,9 @@ class _Reader:
     def _block(self, tree: Tree[Token]) -> None:
         tokens = [_token(c) for c in tree.children if getattr(c, "type", "") == "CONSTANT"]
         for token in tokens:
-            if str(token) not in operator_codes():
-                raise self.source.unknown(token, "the operator", operator_codes(), code="unknown-op")
+            known = self._dialect_read.operators()
+            if str(token) not in known:
+                raise self.source.unknown(token, "the operator", known, code="unknown-op")
         codes = tuple(str(t) for t in tokens)
         rules = self._rules(tree.children[len(tokens) :], codes)
         for code in codes:
@@ -230,7 +236,7 @@ class _Reader:
     def _rules(self, trees: Sequence[Any], codes: tuple[str, ...]) -> list[Rule]:
         from convkit.targets.expressions import Checker
 
-        checker = Checker(self.source, codes)
+        checker = Checker(self.source, codes, self._dialect_read)
         rules: list[Rule] = []
         whens: dict[str, str] = {}
         for tree in trees:

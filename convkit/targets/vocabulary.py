@@ -1,4 +1,4 @@
-"""The predicates of the rule language: what a rule may ask about a TFLite operator.
+"""The predicates of the rule language: what a rule may ask about an operator of any dialect, or of TFLite's.
 
 A fact takes the operator alone and is written without parentheses (`groups`, `kernel.h`); a
 predicate takes tensors named by their role too (`rank(indices)`). Each returns None when the answer
@@ -22,6 +22,9 @@ Tensors: TypeAlias = "list[Tensor | None]"
 """The tensors of a role: one, or several for a variadic input; None where left out."""
 
 
+TFLITE = ("tflite",)
+
+
 @dataclass(frozen=True)
 class Predicate:
     """A word of the vocabulary: `arguments` are the kinds of its arguments after the operator."""
@@ -37,6 +40,15 @@ class Predicate:
 
 _KINDS = {bool: "truth", int: "number", float: "number", str: "constant", Tensors: "tensor"}
 PREDICATES: dict[str, Predicate] = {}
+"""The words for operators of TFLite, and those for every dialect."""
+_OF_DIALECT: dict[str, dict[str, Predicate]] = {"tflite": PREDICATES, "onnx": {}}
+
+
+def vocabulary(dialect: str) -> dict[str, Predicate]:
+    """The words that may be said of an operator of a dialect."""
+    if dialect == "onnx":
+        from convkit.targets import vocabulary_onnx  # noqa: F401
+    return _OF_DIALECT[dialect]
 
 
 def _kind(hint: Any) -> str:
@@ -46,14 +58,16 @@ def _kind(hint: Any) -> str:
     return "tensor"
 
 
-def predicate(name: str | None = None, needs: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def predicate(
+    name: str | None = None, needs: str = "", dialects: tuple[str, ...] = ("tflite", "onnx")
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a word of the language; `needs` are roles that the operator must have."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         hints = get_type_hints(function)
         parameters = list(signature(function).parameters.values())[1:]
         word = name or function.__name__.rstrip("_")
-        PREDICATES[word] = Predicate(
+        found = Predicate(
             word,
             function,
             tuple(_kind(hints[p.name]) for p in parameters),
@@ -62,6 +76,8 @@ def predicate(name: str | None = None, needs: str = "") -> Callable[[Callable[..
             (getdoc(function) or "").split("\n")[0],
             tuple(needs.split()),
         )
+        for dialect in dialects:
+            _OF_DIALECT[dialect][word] = found
         return function
 
     return register
@@ -136,7 +152,7 @@ def runtime(op: Op, tensor: Tensors) -> bool:
     return any(t is not None and not t.is_constant for t in tensor)
 
 
-@predicate()
+@predicate(dialects=TFLITE)
 def channels(op: Op, tensor: Tensors) -> int | None:
     """Size of the last dimension of a tensor (1 for a scalar)."""
     only = _only(tensor)
@@ -189,7 +205,7 @@ def magnitude(op: Op, tensor: Tensors) -> float | None:
     return float(np.abs(finite.astype(np.float64)).max()) if finite.size else 0.0
 
 
-@predicate()
+@predicate(dialects=TFLITE)
 def per_channel(op: Op, tensor: Tensors) -> bool:
     """Whether a tensor has one scale per channel."""
     return any(t is not None and t.quantization is not None and t.quantization.scale.size > 1 for t in tensor)
@@ -228,10 +244,9 @@ def unknown(op: Op) -> bool | None:
     return None
 
 
-
 @predicate()
 def version(op: Op) -> int:
-    """Version of the operator."""
+    """Version of the operator (in ONNX the opset)."""
     return op.version
 
 
@@ -283,7 +298,7 @@ def stores(op: Op, *types: str) -> bool:
     return any(t.is_constant and type_name(t.dtype) in types for t in _present(op))
 
 
-@predicate()
+@predicate(dialects=TFLITE)
 def bytes_without_scale(op: Op) -> bool:
     """Whether a run-time input or an output of bytes is not quantized."""
     tensors = (*_runtime(op), *op.outputs)
@@ -320,19 +335,19 @@ def _side(op: Op, axis: str) -> int | None:
     return size
 
 
-@predicate("kernel.h")
+@predicate("kernel.h", dialects=TFLITE)
 def kernel_h(op: Op) -> int | None:
     """Height of the kernel or pooling window."""
     return _side(op, "h")
 
 
-@predicate("kernel.w")
+@predicate("kernel.w", dialects=TFLITE)
 def kernel_w(op: Op) -> int | None:
     """Width of the kernel or pooling window."""
     return _side(op, "w")
 
 
-@predicate(needs="filter input")
+@predicate(needs="filter input", dialects=TFLITE)
 def groups(op: Op) -> int | None:
     """Number of groups of a convolution."""
     kernel, data = _role(op, "filter"), _role(op, "input")
@@ -343,21 +358,21 @@ def groups(op: Op) -> int | None:
     return data.shape[3] // kernel.shape[3]
 
 
-@predicate(needs="filter input")
+@predicate(needs="filter input", dialects=TFLITE)
 def group_channels(op: Op) -> int | None:
     """Input channels of one group of a convolution."""
     kernel = _role(op, "filter")
     return None if kernel is None or kernel.rank != 4 else kernel.shape[3]
 
 
-@predicate(needs="filter input")
+@predicate(needs="filter input", dialects=TFLITE)
 def group_outputs(op: Op) -> int | None:
     """Output channels of one group of a convolution."""
     kernel, count = _role(op, "filter"), groups(op)
     return None if kernel is None or not count else kernel.shape[0] // count
 
 
-@predicate(needs="output_shape filter input")
+@predicate(needs="output_shape filter input", dialects=TFLITE)
 def same_padding_differs(op: Op) -> bool | None:
     """Whether the padding that ML Drift derives for SAME from the input's size is not TFLite's.
 
@@ -381,7 +396,7 @@ def same_padding_differs(op: Op) -> bool | None:
 # --- axes ----------------------------------------------------------------------------------------
 
 
-@predicate()
+@predicate(dialects=TFLITE)
 def names_axis(op: Op, axes: Tensors, index: int) -> bool | None:
     """Whether a constant list of axes names dimension `index` of the input (-1: the last one)."""
     only, data = _only(axes), _role(op, "input")
@@ -391,7 +406,7 @@ def names_axis(op: Op, axes: Tensors, index: int) -> bool | None:
     return int(index) % max(data.rank, 1) in [axis % max(data.rank, 1) for axis in listed]
 
 
-@predicate(needs="input paddings")
+@predicate(needs="input paddings", dialects=TFLITE)
 def pads(op: Op, index: int) -> bool | None:
     """Whether dimension `index` of the input is padded (-1: the last one)."""
     amounts, data = _values(_role(op, "paddings")), _role(op, "input")
@@ -401,7 +416,7 @@ def pads(op: Op, index: int) -> bool | None:
     return any(amounts[2 * row : 2 * row + 2])
 
 
-@predicate(needs="input begin")
+@predicate(needs="input begin", dialects=TFLITE)
 def short_parameters(op: Op) -> bool | None:
     """Whether a slice has fewer parameters than its input has dimensions."""
     begin, data = _role(op, "begin"), _role(op, "input")
@@ -414,7 +429,7 @@ _VALUE_AXES = {1: "B", 2: "BC", 3: "BWC", 4: "BHWC"}
 _CONSTANT_AXES = {1: "C", 2: "WC", 3: "HWC", 4: "BHWC"}
 
 
-@predicate(needs="lhs rhs")
+@predicate(needs="lhs rhs", dialects=TFLITE)
 def constant_misplaced(op: Op) -> bool:
     """Whether a constant operand's dimensions land on other BHWC axes than the result's."""
     constants = [t for t in _present(op) if t.is_constant]
@@ -432,7 +447,7 @@ def constant_misplaced(op: Op) -> bool:
     return any(t.rank == out.rank == 4 and t.shape[0] > 1 and 1 in first for t in constants)
 
 
-@predicate(needs="lhs rhs")
+@predicate(needs="lhs rhs", dialects=TFLITE)
 def batches_differ(op: Op) -> bool:
     """Whether the leading (all but the last two) dimensions of a matrix product's operands differ."""
     one, two = (list(t.shape[:-2]) for t in _present(op))

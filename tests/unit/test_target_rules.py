@@ -11,20 +11,22 @@ import pytest
 
 from convkit.dialects.tflite.graph import Op, Quantization, Tensor
 from convkit.targets import Rule, RuleSeverity, available_targets, judge_op, load_target
-from tests.target_nodes import Node, all_nodes
+from tests.target_nodes import Node, all_nodes, onnx_nodes
 
 _RULES = [
     (target.name, rule)
     for target in map(load_target, available_targets())
     for rule in target.rules
-    if rule.target == target.name and target.oracle is None and target.dialect == "tflite"
+    if rule.target == target.name and target.oracle is None
 ]
 
 
 @cache
-def _nodes_by_code() -> dict[str, list[Node]]:
+def _nodes_by_code(dialect: str) -> dict[str, list[Node]]:
     found: dict[str, list[Node]] = defaultdict(list)
-    for node in all_nodes():
+    targets = [target for target in map(load_target, available_targets()) if target.dialect == dialect]
+    codes = frozenset(code for target in targets for code in target.ops)
+    for node in all_nodes() if dialect == "tflite" else onnx_nodes(codes):
         found[node.op.code].append(node)
     return found
 
@@ -37,7 +39,7 @@ def _asks_the_unknown(rule: Rule) -> bool:
 def test_a_rule_refuses_a_node_and_accepts_another(name: str, rule: Rule) -> None:
     target = load_target(name)
     codes = [code for code, rules in target.ops.items() if rule in rules] or list(target.ops)
-    nodes = [node for code in codes for node in _nodes_by_code()[code]]
+    nodes = [node for code in codes for node in _nodes_by_code(target.dialect)[code]]
     wanted = {True, None} if _asks_the_unknown(rule) else {True}
     if not nodes:
         pytest.skip(f"no probe is about {codes}")
@@ -93,6 +95,23 @@ def _unary(code: str, shape: tuple[int, ...] = (1, 8, 8, 4), dtype: DType = F32,
     return Op(code, [_value(shape, dtype)], [_value(shape, dtype)], options, version=version)
 
 
+def _node(code: str, *inputs: Tensor, out: tuple[int, ...] = (1, 8, 8, 8), **options: Any) -> Op:
+    """An ONNX node as the view gives it; the first input is a map unless inputs are given."""
+    return Op(code, list(inputs) or [_value((1, 8, 8, 8))], [_value(out)], options, version=25)
+
+
+def _onnx_conv(code: str = "Conv", size: int = 3, **options: int) -> Op:
+    map_, group = _value((1, 8, 8, 8)), options.get("group", 1)
+    return _node(code, map_, _const((8, 8 // group, size, size)), kernel_h=size, kernel_w=size, **options)
+
+
+def _onnx_resize(factor: int, mode: str = "LINEAR", how: str = "HALF_PIXEL") -> Op:
+    scales = Tensor("s", (4,), F32, np.array([1, 1, factor, factor], np.float32))
+    inputs = [_value((1, 8, 8, 8)), None, scales]
+    options = {"mode": mode, "coordinate_transformation_mode": how}
+    return Op("Resize", inputs, [_value((1, 8, 8 * factor, 8 * factor))], options, version=25)
+
+
 D2S_MISSING = ("mediatek-apu", "samsung-npu", "ethos-u55", "ethos-u85", "edgetpu", "coreml-delegate")
 FACTS = [
     # target, operator, whether it is taken (None: nobody outside the vendor can tell)
@@ -141,6 +160,35 @@ FACTS = [
     ("google-tensor", _conv(), None),
     ("nxp-neutron", _resize(4, I8), True),
     ("nxp-neutron", _resize(16, I8), False),
+    ("tensorrt", _onnx_conv(), True),
+    ("tensorrt", _node("MaxUnpool"), False),
+    ("tensorrt", _onnx_resize(2, mode="CUBIC"), False),
+    ("tensorrt-8", _node("GridSample", _value((1, 8, 8, 8)), _value((1, 8, 8, 2))), False),
+    ("tensorrt", _node("GridSample", _value((1, 8, 8, 8)), _value((1, 8, 8, 2))), True),
+    ("onnxruntime-qnn", _onnx_resize(2), True),
+    ("onnxruntime-qnn", _onnx_resize(2, how="ASYMMETRIC"), False),
+    ("rknn-rk3588", _onnx_conv(), True),
+    ("rknn-rk3588", _onnx_conv(size=33), False),
+    ("rknn-rk3588", _onnx_conv("ConvTranspose", 2, stride_h=2, stride_w=2), True),
+    ("rknn-rk3588", _onnx_conv("ConvTranspose", 3, stride_h=3, stride_w=3), False),
+    ("rknn-rk3562", _onnx_conv("ConvTranspose", 3, stride_h=3, stride_w=3), True),
+    ("rknn-rk3588", _onnx_conv("ConvTranspose", 2, group=2, stride_h=2, stride_w=2), False),
+    ("rknn-rk3588", _node("DepthToSpace", blocksize=2), False),
+    ("rknn-rk3588", _node("Softmax", axis=1), True),
+    ("rknn-rk3566", _node("Softmax", axis=1), False),
+    ("rknn-rk3588", _node("Transpose", perm="P0231"), True),
+    ("rknn-rk3566", _node("Transpose", perm="P0231"), False),
+    ("rknn-rk3588", _onnx_resize(3), True),
+    ("rknn-rk3588", _onnx_resize(9), False),
+    ("horizon-x3", _onnx_conv(), True),
+    ("horizon-x3", _onnx_conv(size=9), False),
+    ("horizon-x3", _node("DepthToSpace", blocksize=2), True),
+    ("horizon-x3", _node("DepthToSpace", blocksize=3), False),
+    ("horizon-x3", _onnx_resize(3, mode="NEAREST"), False),
+    ("horizon-x3", _onnx_resize(2, mode="NEAREST"), True),
+    ("horizon-x3", _node("Transpose", perm="P0231"), False),
+    ("ncnn", _node("MatMul", _value((1, 8, 8, 8)), _value((1, 8, 8, 8))), True),
+    ("ncnn-vulkan", _node("MatMul", _value((1, 8, 8, 8)), _value((1, 8, 8, 8))), False),
 ]  # fmt: skip
 
 

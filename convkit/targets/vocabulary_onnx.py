@@ -1,0 +1,121 @@
+"""The predicates that are asked of ONNX operators: values are N x C x H x W."""
+
+from __future__ import annotations
+
+from convkit.dialects.onnx.schema import tensors_of_role
+from convkit.dialects.tflite.graph import Op, Tensor
+from convkit.targets.vocabulary import Tensors, predicate
+
+ONNX = ("onnx",)
+
+
+def _role(op: Op, role: str) -> Tensor | None:
+    found = tensors_of_role(op, role) or []
+    return found[0] if len(found) == 1 else None
+
+
+def _ints(tensor: Tensor | None) -> list[int] | None:
+    return None if tensor is None or tensor.data is None else [int(x) for x in tensor.data.reshape(-1)]
+
+
+@predicate(dialects=ONNX)
+def channels(op: Op, tensor: Tensors) -> int | None:
+    """Size of the second dimension of a tensor (the only one of a vector, 1 for a scalar)."""
+    only = tensor[0] if len(tensor) == 1 else None
+    if only is None:
+        return None
+    size = only.shape[1] if only.rank > 1 else only.shape[0] if only.rank else 1
+    return size if size >= 0 else None
+
+
+@predicate("kernel.h", needs="input", dialects=ONNX)
+def kernel_h(op: Op) -> int | None:
+    """Height of the kernel or pooling window (1 where there is only a width)."""
+    return _kernel(op, "h")
+
+
+@predicate("kernel.w", needs="input", dialects=ONNX)
+def kernel_w(op: Op) -> int | None:
+    """Width of the kernel or pooling window."""
+    return _kernel(op, "w")
+
+
+def _kernel(op: Op, side: str) -> int | None:
+    """The option, or the filter's own size."""
+    given = op.options.get(f"kernel_{side}")
+    if given is not None:
+        return int(given)
+    kernel = _role(op, "filter")
+    if kernel is None or kernel.rank not in (3, 4):
+        return None
+    return kernel.shape[-1] if side == "w" else kernel.shape[2] if kernel.rank == 4 else 1
+
+
+@predicate(needs="filter input", dialects=ONNX)
+def depthwise(op: Op) -> bool | None:
+    """Whether a convolution has one group per input channel."""
+    data = _role(op, "input")
+    return None if data is None or data.rank < 2 else op.options.get("group", 1) == data.shape[1] > 1
+
+
+@predicate(needs="filter input", dialects=ONNX)
+def group_channels(op: Op) -> int | None:
+    """Input channels of one group of a convolution."""
+    data = _role(op, "input")
+    return None if data is None or data.rank < 2 else data.shape[1] // int(op.options.get("group", 1))
+
+
+@predicate(needs="input axes", dialects=ONNX)
+def reduces_only(op: Op, first: int, last: int) -> bool | None:
+    """Whether exactly the dimensions `first` to `last` are reduced (negative ones count from the end)."""
+    data, axes = _role(op, "input"), _ints(_role(op, "axes"))
+    if data is None or axes is None:
+        return None
+    rank = max(data.rank, 1)
+    return {axis % rank for axis in axes} == set(range(int(first) % rank, int(last) % rank + 1))
+
+
+@predicate(needs="input axes", dialects=ONNX)
+def reduced(op: Op) -> int | None:
+    """Number of dimensions that are reduced."""
+    axes = _ints(_role(op, "axes"))
+    return None if axes is None else len(axes)
+
+
+@predicate(needs="input", dialects=ONNX)
+def on_axis(op: Op, index: int) -> bool | None:
+    """Whether the option `axis` is dimension `index` of the input (negative ones count from the end)."""
+    data = op.inputs[0]
+    axis = op.options.get("axis", -1)
+    return None if data is None else axis % max(data.rank, 1) == int(index) % max(data.rank, 1)
+
+
+@predicate(needs="input paddings", dialects=ONNX)
+def pads(op: Op, index: int) -> bool | None:
+    """Whether dimension `index` of the input is padded (-1: the last one)."""
+    data, amounts, axes = _role(op, "input"), _ints(_role(op, "paddings")), _role(op, "axes")
+    if data is None or amounts is None:
+        return None
+    listed = list(range(data.rank)) if axes is None else _ints(axes)
+    half = len(amounts) // 2
+    if listed is None or len(listed) != half:
+        return None
+    padded = {axis % data.rank for i, axis in enumerate(listed) if amounts[i] or amounts[half + i]}
+    return int(index) % max(data.rank, 1) in padded
+
+
+@predicate(needs="input steps", dialects=ONNX)
+def steps_over(op: Op) -> bool | None:
+    """Whether a slice takes another step than 1."""
+    steps = _role(op, "steps")
+    if steps is None:
+        return False
+    values = _ints(steps)
+    return None if values is None else any(step != 1 for step in values)
+
+
+@predicate(needs="lhs rhs", dialects=ONNX)
+def broadcasts(op: Op) -> bool:
+    """Whether the two operands have different shapes."""
+    shapes = {t.shape for t in op.inputs if t is not None}
+    return len(shapes) > 1
