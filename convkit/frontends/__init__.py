@@ -30,7 +30,9 @@ def load_any(source: Any, options: ImportOptions | None = None) -> Imported:
         from convkit.frontends.pytorch import load_pytorch
 
         return load_pytorch(source, kind, options)
-    raise NotImplementedError(kind)
+    from convkit.frontends.tensorflow import load_tensorflow
+
+    return load_tensorflow(source, kind, options)
 
 
 def _from_onnx(source: Any, options: ImportOptions) -> Imported:
