@@ -10,7 +10,7 @@ import click
 from convkit.cli.console import console, exits, progress
 from convkit.cli.options import calibrating, common, compiling, model_argument, stem_of
 from convkit.diagnostics import ExitCode
-from convkit.files import output_folder
+from convkit.files import output_folder, write_all
 
 
 @click.command("compile")
@@ -29,6 +29,9 @@ from convkit.files import output_folder
     metavar="FILE.npz",
     help="Verify on these inputs, keyed by name, instead of random ones.",
 )
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the report as one page."
+)
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against the reference.")
 @click.option("--print-after", metavar="PASS", multiple=True, help="Print the graph after a pass, or `all`.")
 @click.option("--verify-each", is_flag=True, help="Check invariants and numbers after every pass.")
@@ -40,6 +43,7 @@ def command(
     target: str,
     output: Path | None,
     inputs: Path | None,
+    html: Path | None,
     no_verify: bool,
     as_json: bool,
     quiet: bool,
@@ -59,6 +63,11 @@ def command(
         with progress(not (quiet or as_json), f"compiling {model.name} for {target}"):
             result = compile_model(model, target, options)
         report = result.save(folder, stem_of(model))
+    if html is not None:
+        from convkit.report.check import Checked, CheckResult
+        from convkit.report.html import to_html
+
+        write_all(html.parent, {html.name: to_html(CheckResult((Checked(report),))).encode()})
     if as_json:
         click.echo(to_json(report), nl=False)
     elif not quiet:

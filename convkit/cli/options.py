@@ -191,6 +191,7 @@ def outputs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _OUTPUTS = {
+    "html": "Write the report as one page that needs no network.",
     "markdown": "Write the report as Markdown, for a comment on a pull request.",
     "sarif": "Write the findings as SARIF 2.1.0, for code scanning.",
     "junit": "Write the verdicts as JUnit XML, one test case for each model and target.",

@@ -76,7 +76,7 @@ def why(op: OpEntry) -> str:
 
 
 def gravest(reasons: Iterable[Reason]) -> Reason:
-    """The first of the worst reasons; what is only possible counts less than what is sure."""
+    """The first of the worst reasons (at least one); what is only possible counts less than what is sure."""
     order = ("info", "slow", "fallback", "reject")
     return max(reasons, key=lambda reason: (not reason.undecided, order.index(reason.severity)))
 

@@ -76,7 +76,8 @@ def _new_remarks(report: Report, fail_on: str, before: Report | None) -> Iterato
         had = known[op, rule, level]
         if number <= had:
             continue
-        text = f"{count(number, op + ' operator')}: {level} by {rule}"
+        said = rule if rule in _VERDICT_LEVEL else f"{level} by {rule}"
+        text = f"{count(number, op + ' operator')}: {said}"
         yield Breach(f"fail-on {fail_on}", text + (f" (was {had})" if before is not None else ""))
 
 

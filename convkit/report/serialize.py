@@ -13,16 +13,16 @@ from typing import Any
 from convkit.report.model import SCHEMA_ID, Report
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` in JSON's terms: enums by value, tuples as lists, numbers that JSON lacks as null."""
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -32,7 +32,7 @@ def to_dict(report: Report) -> dict[str, Any]:
     """`report` as a JSON object; validates against `schema()`."""
     from convkit import __version__
 
-    body: dict[str, Any] = _plain(report)
+    body: dict[str, Any] = plain(report)
     summary = {
         "operators": len(report.ops),
         "accelerated": len(report.ops) - len(report.left_behind),

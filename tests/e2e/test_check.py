@@ -138,3 +138,11 @@ def test_model_and_target_are_needed(project: Path, args: tuple[str, ...]) -> No
 @pytest.mark.parametrize("share", ["5", "-1%", "x", "120%"])
 def test_a_share_that_is_none(project: Path, share: str) -> None:
     assert _run("models/good.onnx", "-t", "mali-gpu", "--max-cpu-macs", share).exit_code == 2
+
+
+def test_a_compile_writes_the_page_too(project: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["compile", "models/good.onnx", "-t", "mali-gpu", "-o", "out", "--html", "page.html", "-q"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "Max error" in (project / "page.html").read_text()

@@ -228,3 +228,11 @@ def test_text_of_a_model_cannot_break_out() -> None:
     assert "<script>]]>&|`" in next(iter(next(iter(found)))).system_out
     assert "<script>" not in RENDERERS["markdown"](result)
     json.loads(RENDERERS["sarif"](result))
+
+
+def test_html_is_one_file_that_asks_nobody() -> None:
+    evil = OpEntry(0, "TILE", OpVerdict.FALLBACK, (Reason("R-1", "</script><script>alert(1)"),))
+    text = RENDERERS["html"](CheckResult((Checked(_with(evil)),)))
+    assert text.count("<script") == 2
+    assert "http" not in text.replace("http-equiv", "")
+    assert RENDERERS["html"](_result()) == RENDERERS["html"](_result())
