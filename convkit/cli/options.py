@@ -41,9 +41,7 @@ def parse_shape(text: str) -> Shaped:
     return name, tuple(int(size) for size in sizes), dtype
 
 
-def _parse_shapes(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> tuple[Shaped, ...]:
+def _parse_shapes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[Shaped, ...]:
     return tuple(parse_shape(text) for text in values)
 
 

@@ -73,5 +73,3 @@ def confirm(
     if wrong is not None:
         raise ConvkitError(wrong)
     return verification
-
-

@@ -319,6 +319,13 @@ def value_batch(op: Op) -> int:
 
 
 @predicate()
+def repeated_input(op: Op) -> bool:
+    """Whether one value known at run time is read twice."""
+    runtime = [id(t) for t in _runtime(op)]
+    return len(set(runtime)) < len(runtime)
+
+
+@predicate()
 def dynamic(op: Op) -> bool:
     """Whether a dimension of an input or output is not known before the model runs."""
     return any(not _known(*t.shape) for t in (*_present(op), *op.outputs))

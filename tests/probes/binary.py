@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.probes.build import BOOL, F16, F32, I32, I64, Half, Operand, Probe, maybe, v, w
+from tests.probes.build import BOOL, F16, F32, I32, I64, Half, Operand, Probe, c, maybe, probe, v, w
 
 ARITHMETIC = ["ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE"]
 ARITHMETIC += ["FLOOR_DIV", "FLOOR_MOD", "ATAN2"]
@@ -116,9 +116,32 @@ def kinds() -> Iterator[Probe]:
         yield from maybe(code, "half-misplaced", [v(4, 3, 6), Half(np.abs(w(4, 3, 6)) + np.float32(0.5))])
         yield from maybe(code, "all-const", [w(3, 6), np.abs(w(3, 6)) + np.float32(0.5)])
     for count in (2, 3):
-        yield from maybe("ADD_N", f"of{count}", [v(1, 5, 3, 6)] * count)
+        yield from maybe("ADD_N", f"of{count}", [v(1, 5, 3, 6) for _ in range(count)])
+
+
+def twice() -> Iterator[Probe]:
+    """One value as both operands."""
+    x = v(1, 5, 3, 6, positive=True)
+    for code in ARITHMETIC:
+        yield from maybe(code, "twice", [x, x])
+    for code in COMPARE:
+        yield from maybe(code, "twice", [x, x], BOOL)
+    truth = v(1, 5, 3, 6, dtype=BOOL)
+    for code in LOGIC:
+        yield from maybe(code, "twice", [truth, truth], BOOL)
+    for code in ("SELECT", "SELECT_V2"):
+        yield from maybe(code, "twice", [truth, x, x])
+    yield from maybe("CONCATENATION", "twice", [x, x], axis=3)
+    yield from maybe("BATCH_MATMUL", "twice", [x, x], adj_y=True)
+
+
+def powers() -> Iterator[Probe]:
+    """A constant to the power of a value."""
+    for base in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0):
+        yield probe("POW", f"base-{base}", [c(base, F32), v(1, 5, 3, 6, positive=True)])
+        yield probe("POW", f"bases-{base}", [np.full(6, base, np.float32), v(1, 5, 3, 6, positive=True)])
 
 
 def all_probes() -> Iterator[Probe]:
-    for family in (forms, kinds):
+    for family in (forms, kinds, twice, powers):
         yield from family()

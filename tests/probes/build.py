@@ -86,6 +86,8 @@ def probe(
 ) -> Probe:
     """A probe of `code` on `inputs`; its output shapes are what TFLite's own kernel computes.
 
+    A Var that stands there twice is one value.
+
     Raises ValueError where TFLite itself refuses the operator.
     """
     rng = np.random.default_rng(1)
@@ -94,8 +96,11 @@ def probe(
     feeds: dict[str, np.ndarray] = {}
     for index, operand in enumerate(inputs):
         name = f"in{index}"
+        twin = next((i for i in range(index) if inputs[i] is operand), None)
         if operand is None:
             tensors.append(None)
+        elif twin is not None:
+            tensors.append(tensors[twin])
         elif isinstance(operand, Var):
             values = (
                 operand.values if operand.values is not None else sample(operand.shape, operand.dtype, rng)
@@ -112,7 +117,7 @@ def probe(
     first = _slice_shape(inputs) if code == "SLICE" else (1,)
     outputs = [Tensor(f"out{i}", first, dtype) for i, dtype in enumerate(dtypes)]
     ops.append(Op(code, tensors, outputs, options, version=version))
-    runtime = [t for t in tensors if t is not None and t.name in feeds]
+    runtime = list({t.name: t for t in tensors if t is not None and t.name in feeds}.values())
     graph = Graph(runtime, outputs, ops, [t.name for t in runtime], [t.name for t in outputs])
     made = Probe(f"{code}/{variant}", graph, feeds)
     for tensor, value in zip(outputs, compute(made).values(), strict=True):

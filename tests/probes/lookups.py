@@ -129,6 +129,8 @@ def lookups() -> Iterator[Probe]:
     hot = {"axis": -1}
     yield from maybe("ONE_HOT", "r1", [v(3, dtype=I32), c(6), c(1, F32), c(0, F32)], **hot)
     yield from maybe("ONE_HOT", "r2", [v(3, 2, dtype=I32), c(6), c(1, F32), c(0, F32)], **hot)
+    yield from maybe("ONE_HOT", "r1-first", [v(3, dtype=I32), c(6), c(1, F32), c(0, F32)], axis=0)
+    yield from maybe("ONE_HOT", "r2-named-last", [v(3, 2, dtype=I32), c(6), c(1, F32), c(0, F32)], axis=2)
     start = v(4, dtype=I32, values=[0, 1, 0, 0])
     yield from maybe("DYNAMIC_UPDATE_SLICE", "runtime-start", [v(1, 5, 3, 6), v(1, 2, 3, 6), start])
     yield from maybe("DYNAMIC_UPDATE_SLICE", "r4", [v(1, 5, 3, 6), v(1, 2, 3, 6), c([0, 1, 0, 0])])

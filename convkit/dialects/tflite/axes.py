@@ -31,7 +31,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_ELEMENTWISE = _names(
+ELEMENTWISE = _names(
     """ABS CAST CEIL COS DEQUANTIZE ELU EXP FAKE_QUANT FLOOR GELU HARD_SWISH LEAKY_RELU LOG LOGICAL_NOT
     LOGISTIC NEG QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SIGN SIN SQRT SQUARE TANH
     ZEROS_LIKE"""
@@ -65,7 +65,7 @@ _OTHER_INPUTS: dict[str, tuple[int, ...]] = {
     "SPLIT_V": (1,),
     "TOPK_V2": (1,),
 }
-_KNOWN = _ELEMENTWISE | BROADCASTING | _LAST_AXIS | AXIS_OPTION | AXIS_INPUT.keys() | ROW_INPUTS.keys()
+_KNOWN = ELEMENTWISE | BROADCASTING | _LAST_AXIS | AXIS_OPTION | AXIS_INPUT.keys() | ROW_INPUTS.keys()
 
 Mode = tuple[Perm, ...]
 """How an operator (or a part of one) runs: the order in which each of its slots is stored."""

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from convkit.dialects.tflite.apart import parts_meet
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
 from convkit.dialects.tflite.storage import Shape, carried, inverse, moved, settle, wide_axes
@@ -81,7 +82,8 @@ def _like(tensor: Tensor, shape: Shape) -> Tensor:
 
 
 def split_slices(graph: Graph) -> Graph:
-    """SLICEs that cut all of a value into equal parts along one axis become one SPLIT."""
+    """SLICEs that cut all of a value into equal parts along one axis become one SPLIT; see `apart`."""
+    readers = graph.consumers()
     parts: dict[tuple[int, int], list[tuple[int, Op]]] = {}
     for op in graph.ops:
         cut = _cut(op)
@@ -96,7 +98,9 @@ def split_slices(graph: Graph) -> Graph:
         ordered = [op for _, op in sorted(found, key=lambda part: part[0])]
         whole = [begin for begin, _ in sorted(found, key=lambda part: part[0])]
         equal = all(op.output.shape[axis] == size for op in ordered)
-        if len(ordered) > 1 and equal and whole == list(range(0, source.shape[axis], size)):
+        if len(ordered) < 2 or not equal or whole != list(range(0, source.shape[axis], size)):
+            continue
+        if not parts_meet([op.output for op in ordered], readers):
             first[id(found[0][1])] = _split(source, axis, ordered)
             dropped.update(id(op) for _, op in found[1:])
     ops = [first.get(id(op), op) for op in graph.ops if id(op) not in dropped]

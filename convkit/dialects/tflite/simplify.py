@@ -7,6 +7,7 @@ already holds the result, or with nothing. The rules that merge arithmetic are i
 
 from __future__ import annotations
 
+from convkit.dialects.tflite.apart import keep_apart
 from convkit.dialects.tflite.fusions import FUSIONS
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.movement import is_runtime_transpose, reshape_op, transpose_op, transposition
@@ -75,4 +76,4 @@ def simplify(graph: Graph) -> Graph:
         graph = sweep.run(rules)
         if not sweep.changed and len(graph.ops) == len(before.ops):
             break
-    return graph
+    return keep_apart(graph)

@@ -51,6 +51,8 @@ def plan_view(source: Shape, view: View, target: Shape) -> Plan | None:
     Every value in between has rank <= MAX_RANK. With as many operators, a Slice is preferred to a Gather
     and a Transpose to both.
     """
+    if not view.size:
+        return None
     if keeps_all(view, source):
         plans = [
             _permute(source, view, target),

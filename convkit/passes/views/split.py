@@ -43,7 +43,7 @@ class TakersToSplit(Rewrite):
         size = shape_of(x)[axis]
         if len(x.uses()) > _MOST_PARTS:
             return NoMatch("there are too many parts", x)
-        if size % count or start % count or size == count:
+        if not count or size % count or start % count or size == count:
             return NoMatch("it takes no equal part", node)
         known = [n for n in dict.fromkeys(use.node for use in x.uses()) if is_op(n, "Split")]
         splits = [

@@ -208,17 +208,24 @@ class Builder:
     def binary(self, code: str, a: Tensor, b: Tensor, dtype: Any = None, **options: Any) -> Tensor:
         """A binary elementwise operator with numpy broadcasting.
 
-        Below rank 4 the GPU delegate takes the first dimension for the batch, which a constant must not
-        have: there the operator runs under a leading dimension of 1.
+        The GPU delegate takes the first dimension of a value below rank 4 for the batch, but not that of a
+        constant. So beside a constant of several elements a value gets all dimensions of the result, with
+        one more in front where the constant has more than one batch. No value of rank 0 is broadcast.
         """
         shape = np.broadcast_shapes(a.shape, b.shape)
-        batched = len(shape) < 4 and any(
-            t.data is not None and t.rank == len(shape) > 0 and t.shape[0] > 1 for t in (a, b)
-        )
-        if not batched:
-            return self.emit(code, [a, b], shape, dtype, **options)
-        a, b = (self.reshape(t, (1,) * (len(shape) + 1 - t.rank) + t.shape) for t in (a, b))
-        return self.reshape(self.emit(code, [a, b], (1, *shape), dtype, **options), shape)
+        arrays = [t for t in (a, b) if t.data is not None and t.data.size > 1]
+        batched = len(shape) < 4 and any(t.rank == len(shape) and t.shape[0] > 1 for t in arrays)
+        rank = len(shape) + batched
+
+        def fitted(t: Tensor) -> Tensor:
+            if t.data is None and t.rank == 0 < len(shape):
+                return self.reshape(t, (1,))
+            if batched or (arrays and t.data is None):
+                return self.reshape(t, (1,) * (rank - t.rank) + t.shape)
+            return t
+
+        full = (1,) * batched + shape
+        return self.reshape(self.emit(code, [fitted(a), fitted(b)], full, dtype, **options), shape)
 
     def unary(self, code: str, x: Tensor, dtype: Any = None, **options: Any) -> Tensor:
         """A unary elementwise operator."""

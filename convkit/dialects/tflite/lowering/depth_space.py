@@ -16,19 +16,26 @@ def _result(node: ir.Node) -> tuple[int, int, int, int]:
     return n, h, w, c
 
 
+def _move(b: Builder, code: str, x: Tensor, shape: tuple[int, int, int, int], block: int) -> Tensor:
+    """The operator on an NHWC value, its batch as more rows: the GPU delegate gets batches wrong."""
+    n, h, w, c = shape
+    rows = b.reshape(x, (1, x.shape[0] * x.shape[1], *x.shape[2:]))
+    return b.reshape(b.emit(code, [rows], (1, n * h, w, c), block_size=block), shape)
+
+
 @lowers("DepthToSpace")
 def depth_to_space(b: Builder, node: ir.Node) -> Tensor:
     """DEPTH_TO_SPACE, whose channels are in DCR order; those of CRD are gathered into it first."""
     x, block = b.nhwc(b.input(node)), attr(node, "blocksize")
-    n, h, w, c = _result(node)
-    if attr(node, "mode", "DCR") == "CRD" and c > 1:
-        order = np.arange(c * block * block, dtype=np.int32).reshape(c, block * block).T.reshape(-1)
+    shape = _result(node)
+    if attr(node, "mode", "DCR") == "CRD" and shape[3] > 1:
+        order = np.arange(x.shape[3], dtype=np.int32).reshape(shape[3], block * block).T.reshape(-1)
         x = b.emit("GATHER", [x, b.const(order, hint="order")], x.shape, axis=3)
-    return b.nchw(b.emit("DEPTH_TO_SPACE", [x], (n, h, w, c), block_size=block))
+    return b.nchw(_move(b, "DEPTH_TO_SPACE", x, shape, block))
 
 
 @lowers("SpaceToDepth")
 def space_to_depth(b: Builder, node: ir.Node) -> Tensor:
     """SPACE_TO_DEPTH; both order the channels as block row, block column, channel."""
     x = b.nhwc(b.input(node))
-    return b.nchw(b.emit("SPACE_TO_DEPTH", [x], _result(node), block_size=attr(node, "blocksize")))
+    return b.nchw(_move(b, "SPACE_TO_DEPTH", x, _result(node), attr(node, "blocksize")))

@@ -85,7 +85,11 @@ def power(b: Builder, node: ir.Node) -> Tensor:
             return b.binary("DIV", b.scalar_like(x, 1), x)
     if x.dtype.kind in "iu" and (e.dtype.kind == "f" or e.data is None or e.data.min() < 0):
         raise UnsupportedError("an integer base wants a constant, non-negative integer exponent")
-    return b.binary("POW", x, b.cast(e, x.dtype))
+    e = b.cast(e, x.dtype)
+    if x.data is not None and x.dtype.kind == "f" and x.data.min(initial=np.inf) > 0:
+        # The GPU delegate computes some of these with the operands exchanged, XNNPACK has no POW.
+        return b.unary("EXP", b.binary("MUL", e, b.const(np.log(x.data), hint="logarithm")))
+    return b.binary("POW", x, e)
 
 
 @lowers("Mod")
@@ -94,7 +98,8 @@ def modulo(b: Builder, node: ir.Node) -> Tensor:
     x, y = b.input(node, 0), b.input(node, 1)
     if not attr(node, "fmod", 0) or x.dtype.kind in "bu":
         return b.binary("FLOOR_MOD", x, y)
-    magnitude = b.binary("FLOOR_MOD", b.unary("ABS", x), b.unary("ABS", y))
+    x_size, y_size = (b.unary("ABS", t) if t.data is None else b.const(np.abs(t.data)) for t in (x, y))
+    magnitude = b.binary("FLOOR_MOD", x_size, y_size)
     return b.binary("MUL", b.unary("SIGN", x), magnitude)
 
 

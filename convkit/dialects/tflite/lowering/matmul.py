@@ -61,9 +61,23 @@ def batch_matmul(b: Builder, x: Tensor, y: Tensor, adj_x: bool = False, adj_y: b
         y = b.reshape(y, y.shape[-2:])
     else:
         x, y = _same_batch(b, x, batch_x, y, batch_y)
+    if x.data is not None and y.data is None:
+        turned = _turned(b, np.asarray(x.data if adj_x else x.data.swapaxes(-1, -2)), y, adj_y)
+        return b.reshape(turned, (*batch, rows, columns))
     shape = (*x.shape[:-2], x.shape[-1 if adj_x else -2], columns)
     z = b.emit("BATCH_MATMUL", [x, y], shape, adj_x=adj_x, adj_y=adj_y)
     return b.reshape(z, (*batch, rows, columns))
+
+
+def _turned(b: Builder, right: np.ndarray, y: Tensor, adj_y: bool) -> Tensor:
+    """x y as (y' x')' for a constant x, whose transpose is `right`; the GPU delegate wants it there."""
+    turn = (*range(y.rank - 2), y.rank - 1, y.rank - 2)
+    if math.prod(right.shape[:-2]) == 1:
+        z = fully_connected(b, y if adj_y else b.transpose(y, turn), right.reshape(right.shape[-2:]).T)
+    else:
+        shape = (*y.shape[:-2], y.shape[-2 if adj_y else -1], right.shape[-1])
+        z = b.emit("BATCH_MATMUL", [y, b.const(right, hint="turned")], shape, adj_x=not adj_y, adj_y=False)
+    return b.transpose(z, turn)
 
 
 def _same_batch(
@@ -88,6 +102,8 @@ def multiply(b: Builder, x: Tensor, y: Tensor) -> Tensor:
         x = b.reshape(x, (1, x.shape[0]))
     if y.rank == 1:
         y = b.reshape(y, (y.shape[0], 1))
+    if x.data is not None and y.data is None and math.prod(x.shape[:-2]) == 1 and y.rank <= 4:
+        return b.reshape(_turned(b, x.data.swapaxes(-1, -2), y, False), shape)
     if y.data is not None and math.prod(y.shape[:-2]) == 1:
         if x.rank > 4:
             x = b.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
