@@ -215,6 +215,7 @@ _INPUTS = {
     "CumSum": [_MAP, np.array(1)], "InstanceNormalization": [_MAP, np.ones(8), np.ones(8)],
     "ScatterND": [_MAP, np.array([[0]]), _MAP], "GridSample": [_MAP, (1, 4, 4, 2)],
     "QuantizeLinear": [_MAP, np.float32(1), np.uint8(0)], "Gather": [_MAP, np.array([0])],
+    "LayerNormalization": [_MAP, np.ones(6), np.ones(6)],
     "Squeeze": [_MAP, np.array([0])], "Unsqueeze": [_MAP, np.array([0])],
 }  # fmt: skip
 """Inputs of ONNX operators that have more than one of the same shape: shapes are run-time values."""

@@ -1,0 +1,153 @@
+"""Every cure that a rule names, tried on models that the rule refuses: the verdict must get better there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from convkit.compiler import CompileOptions
+from convkit.compiler.driver import Compilation
+from convkit.compiler.repair import Candidate
+from convkit.rewrite import Exactness, apply_rewrites, get_rewrite, load_package
+from convkit.targets import Rule, Target, available_targets, load_target
+
+_RNG = np.random.default_rng(3)
+
+
+def _model(
+    nodes: list[onnx.NodeProto], shape: tuple[int, ...], out: tuple[int, ...], **constants: np.ndarray
+) -> bytes:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, out)
+    stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+
+
+def _weights(*shape: int) -> np.ndarray:
+    return _RNG.standard_normal(shape).astype(np.float32)
+
+
+def _grouped(channels: int) -> Callable[[], bytes]:
+    def build() -> bytes:
+        conv = helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv", group=2, pads=[1, 1, 1, 1])
+        shape, weights = (1, 2 * channels, 8, 8), _weights(2 * channels, channels, 3, 3)
+        return _model([conv], shape, shape, w=weights, b=_weights(2 * channels))
+
+    return build
+
+
+def _transposed(
+    kernel: int, stride: int, pad: int = 0, extra: int = 0, dilation: int = 1
+) -> Callable[[], bytes]:
+    def build() -> bytes:
+        size = (8 - 1) * stride - 2 * pad + dilation * (kernel - 1) + extra + 1
+        options = {"strides": [stride] * 2, "pads": [pad] * 4, "output_padding": [extra] * 2}
+        node = helper.make_node(
+            "ConvTranspose", ["x", "w", "b"], ["y"], "tconv", dilations=[dilation] * 2, **options
+        )
+        weights, bias = _weights(4, 8, kernel, kernel), _weights(8)
+        return _model([node], (1, 4, 8, 8), (1, 8, size, size), w=weights, b=bias)
+
+    return build
+
+
+def _prelu(*slope: int) -> Callable[[], bytes]:
+    def build() -> bytes:
+        node = helper.make_node("PRelu", ["x", "a"], ["y"], "prelu")
+        return _model([node], (1, 8, 6, 6), (1, 8, 6, 6), a=np.abs(_weights(*slope)))
+
+    return build
+
+
+def _gathered() -> bytes:
+    node = helper.make_node("Gather", ["x", "i"], ["y"], "gather", axis=1)
+    return _model([node], (1, 8, 6, 6), (1, 1, 3, 6, 6), i=np.array([[2, 3, 4]]))
+
+
+def _shuffled(extra: int = 0) -> Callable[[], bytes]:
+    """Channels shuffled by way of a tensor of rank 5 or more."""
+
+    def build() -> bytes:
+        split = (1, 2, 4, *(1,) * extra, 6, 6)
+        perm = [0, 2, 1, *range(3, 5 + extra)]
+        nodes = [
+            helper.make_node("Reshape", ["x", "s"], ["a"], "split"),
+            helper.make_node("Transpose", ["a"], ["b"], "turn", perm=perm),
+            helper.make_node("Reshape", ["b", "t"], ["y"], "join"),
+        ]
+        return _model(nodes, (1, 8, 6, 6), (1, 8, 6, 6), s=np.array(split), t=np.array((1, 8, 6, 6)))
+
+    return build
+
+
+_CASES: dict[str, list[Callable[[], bytes]]] = {
+    "group-conv-to-dense": [_grouped(3), _grouped(64), _grouped(130)],
+    "group-conv-to-split": [_grouped(3), _grouped(64), _grouped(130)],
+    "gather-to-slice": [_gathered],
+    "cut-rank": [_shuffled(), _shuffled(1)],
+    "prelu-to-relus": [_prelu(8, 1, 1), _prelu(8, 6, 6), _prelu(1, 6, 6), _prelu(6)],
+    "convtranspose-to-subpixel": [
+        _transposed(3, 2, 1, 1), _transposed(2, 2), _transposed(4, 2, 1), _transposed(3, 2, 1, dilation=2),
+        _transposed(3, 1, 1),
+    ],
+    "convtranspose-to-resize": [
+        _transposed(4, 2, 1), _transposed(6, 3, 2), _transposed(6, 4, 1), _transposed(16, 8, 4),
+        _transposed(3, 2, 1, 1), _transposed(2, 2), _transposed(16, 2, 7), _transposed(16, 4, 6),
+        _transposed(8, 4, 2),
+    ],
+}  # fmt: skip
+
+
+def _without_types(target: Target) -> Target:
+    """The target as it judges a quantized model: what it says of types is no matter of a cure."""
+    return replace(target, every_op=tuple(r for r in target.every_op if "-DTYPE-" not in r.id))
+
+
+@cache
+def _before(name: str, build: Callable[[], bytes]) -> tuple[Compilation, Candidate]:
+    options = CompileOptions(verify=False, allow=Exactness.RETRAIN)
+    compilation = Compilation(build(), _without_types(load_target(name)), options)
+    model = compilation.load().model
+    compilation.prepare(model)
+    return compilation, compilation.lower(model)
+
+
+def _speaks(candidate: Candidate, rule: Rule) -> int:
+    return sum(reason.rule == rule.id for op in candidate.verdict.ops for reason in op.reasons)
+
+
+_NAMED = [
+    (name, rule, fix)
+    for name in available_targets()
+    for rule in load_target(name).rules
+    for fix in rule.fixes
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "fix"), _NAMED, ids=[f"{name}-{rule.id}-{fix}" for name, rule, fix in _NAMED]
+)
+def test_a_cure_betters_the_verdict_of_what_its_rule_refuses(name: str, rule: Rule, fix: str) -> None:
+    load_package("convkit.passes")
+    told = []
+    for build in _CASES[fix]:
+        compilation, before = _before(name, build)
+        if not _speaks(before, rule):
+            continue
+        model = before.model.clone()
+        if not apply_rewrites(model.graph, [get_rewrite(fix)]).applications:
+            continue
+        after = compilation.rebuild(model)
+        if _speaks(after, rule) < _speaks(before, rule) and after.cost <= before.cost:
+            return
+        told.append([r.message for op in after.verdict.ops for r in op.reasons])
+    if told:
+        pytest.fail(f"no model shows it: {told}")
+    pytest.skip("the lowering writes no operator that the rule refuses and the cure reaches")
