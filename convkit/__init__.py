@@ -26,6 +26,7 @@ _HOME = {
     "Target": "convkit.targets",
     "check": "convkit.api",
     "compile": "convkit.api",
+    "diff": "convkit.api",
     "graphsurgeon_pass": "convkit.passes",
     "load": "convkit.api",
     "load_target": "convkit.targets",
@@ -43,13 +44,14 @@ __all__ = [
     "__version__",
     "check",
     "compile",
+    "diff",
     "graphsurgeon_pass",
     "load",
     "load_target",
 ]
 
 if TYPE_CHECKING:
-    from convkit.api import check, compile, load
+    from convkit.api import check, compile, diff, load
     from convkit.compiler import CompileResult
     from convkit.diagnostics import ConvkitError, Diagnostic
     from convkit.passes import Pass, graphsurgeon_pass

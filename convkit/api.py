@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from convkit.report import Report
     from convkit.targets import Target
+    from convkit.verify.diff import Difference
 
     Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | Any
     """A path (of any format), an ONNX or TFLite file's bytes, `module.py:factory`, or a live model."""
@@ -107,3 +108,26 @@ def check(source: Source, target: str | Target, **options: Any) -> Report:
     operators say what would not run, why, and what cures it. Raises ConvkitError as `compile` does.
     """
     return compile(source, target, **{"verify": False, "judge_only": True, **options}).report
+
+
+def diff(
+    first: Source,
+    second: Source,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    layers: bool = False,
+    tolerance: float = 1e-5,
+    **importing: Any,
+) -> Difference:
+    """Compare two models of any formats on the same inputs, each in its own runtime, as `convkit diff` does.
+
+    `data` names an .npz of inputs, keyed by the first model's names; `layers` compares what both compute for
+    the same imported node too; `importing` are the fields of `convkit.frontends.ImportOptions` for the
+    first model (the second's are its own). Raises ConvkitError "different-interfaces" where the inputs or
+    outputs cannot be matched.
+    """
+    from convkit.frontends import ImportOptions, load_any
+    from convkit.verify.diff import diff_models
+
+    one, two = load_any(first, ImportOptions(**importing)), load_any(second)
+    return diff_models(one, two, None if data is None else Path(data), layers=layers, tolerance=tolerance)

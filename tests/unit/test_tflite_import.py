@@ -229,3 +229,17 @@ def test_a_vector_longer_than_the_file_is_refused() -> None:
     struct.pack_into("<I", data, vector, 0x7FFFFFFF)
     with pytest.raises(ConvkitError, match="more objects than it has bytes for"):
         read_graphs(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["inverted-residual", "window-attention", "pixel-shuffle"])
+def test_a_round_trip_is_stable(name: str) -> None:
+    pytest.importorskip("torch")
+    from tests.models import exported
+
+    first = convkit.compile(exported(name), "mali-gpu", verify=False)
+    second = convkit.compile(bytes(first.artifact), "mali-gpu")
+    assert [op.code for op in second.graph.ops] == [op.code for op in first.graph.ops]
+    feeds = [rng.normal(0, 1, t.shape).astype(t.dtype) for t in first.graph.inputs]
+    ours, again = (run_tflite(bytes(c.artifact), feeds) for c in (first, second))
+    for expected, found in zip(ours, again, strict=True):
+        np.testing.assert_array_equal(found, expected)
