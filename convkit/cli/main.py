@@ -15,8 +15,9 @@ _COMMANDS = {
     "import": "Write a model of any format as ONNX in normal form.",
     "diff": "Compare two models of any formats, output by output or layer by layer.",
     "inspect": "Show a model's operators with their MACs, parameters and bytes.",
-    "targets": "List the targets.",
-    "rules": "Explain a rule, or list the rules of a target.",
+    "targets": "List the targets, or show one with its operators and rules.",
+    "explain": "Explain a rule, or the verdict on a node and what almost cured it.",
+    "rules": "Check and test rule files of your own.",
 }
 
 

@@ -1,101 +1,110 @@
-"""`convkit rules`."""
+"""`convkit rules`: for people who write rule files of their own."""
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from convkit.cli.console import console, exits
 from convkit.cli.options import common
-from convkit.diagnostics import ExitCode, did_you_mean, error
+from convkit.diagnostics import ExitCode, Location, error
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from convkit.targets import Rule, Target
+    from convkit.report import Report
 
 
-@click.command("rules")
-@click.argument("name", metavar="RULE|TARGET|FILE.rules")
+@click.group("rules")
+def command() -> None:
+    """Check a rule file of yours, and test it on models. (`convkit explain RULE` explains a rule,
+    `convkit targets show TARGET` lists those of a target.)"""
+
+
+@command.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.rules...")
 @common
 @exits
-def command(name: str, as_json: bool, quiet: bool, verbose: int, debug: bool) -> ExitCode:
-    """Explain a rule by its id (LRT-RANK-001), list the rules of a target, or check a rule file of yours."""
-    from convkit.targets import available_targets, load_rule_file, load_target
+def check(files: tuple[Path, ...], as_json: bool, quiet: bool, verbose: int, debug: bool) -> ExitCode:
+    """Load each FILE with every static check: unknown operators, attributes, cures and sources, duplicate
+    ids, rules that nothing reaches."""
+    from convkit.targets import load_rule_file
 
-    names = available_targets()
-    if name in names or name.endswith(".rules"):
-        target = load_target(name) if name in names else load_rule_file(Path(name))
-        found = [(rule, target) for rule in target.rules]
-    else:
-        found = _by_id(name, [load_target(n) for n in names])
+    targets = [load_rule_file(path) for path in files]
     if as_json:
-        click.echo(
-            json.dumps([_as_dict(rule, target) for rule, target in found], indent=2, ensure_ascii=False)
-        )
+        body = [{"name": t.name, "operators": len(t.ops), "rules": len(t.rules)} for t in targets]
+        click.echo(json.dumps(body, indent=2))
     elif not quiet:
-        for rule, target in found:
-            _explain(rule, target, console())
+        for path, target in zip(files, targets, strict=True):
+            click.echo(f"{path}: fine, {len(target.rules)} rules about {len(target.ops)} operators")
     return ExitCode.OK
 
 
-def _by_id(name: str, targets: list[Target]) -> list[tuple[Rule, Target]]:
-    """The rule of that id, in the target that writes it down."""
-    known = {
-        rule.id: (rule, target) for target in targets for rule in target.rules if rule.target == target.name
-    }
-    if name.upper() not in known:
-        every = [*known, *(target.name for target in targets)]
+@command.command("test")
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.rules")
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MODEL...")
+@click.option(
+    "--golden", type=click.Path(path_type=Path), metavar="GOLDEN.txt",
+    help="Compare the verdicts with this file, and exit with 1 where they differ.",
+)
+@click.option("--update", is_flag=True, help="Write the golden file instead.")
+@common
+@exits
+def test(
+    file: Path, models: tuple[Path, ...], golden: Path | None, update: bool,
+    as_json: bool, quiet: bool, verbose: int, debug: bool,
+) -> ExitCode:  # fmt: skip
+    """Judge MODELs by FILE: how many operators meet each rule, and with --golden whether the verdict of
+    each operator is still the one you accepted."""
+    from convkit.compiler import check_model
+    from convkit.diagnostics import ConvkitError
+    from convkit.targets import load_rule_file
+
+    target = load_rule_file(file)
+    reports = [report for model in models for report in check_model(model, [target])]
+    failed = next((report for report in reports if isinstance(report, ConvkitError)), None)
+    if failed is not None:
+        raise failed
+    told = [line for report in reports if not isinstance(report, ConvkitError) for line in _verdicts(report)]
+    met = Counter(rule for line in told for rule in line.split()[4:])
+    if as_json:
+        click.echo(json.dumps({rule.id: met[rule.id] for rule in target.rules}, indent=2))
+    elif not quiet:
+        for rule in target.rules:
+            times = f"{met[rule.id]:>6} operators" if met[rule.id] else "    no operator"
+            click.echo(f"{times}  {rule.id}  {rule.when or 'always'}")
+    if golden is None:
+        return ExitCode.OK
+    return _compare(golden, told, update)
+
+
+def _verdicts(report: Report) -> Iterator[str]:
+    """One line for each operator: model, index, type, verdict, rules."""
+    for op in report.ops:
+        rules = [reason.rule for reason in op.reasons]
+        yield " ".join([Path(report.model.path).name, f"#{op.index}", op.op, op.verdict.value, *rules])
+
+
+def _compare(golden: Path, told: list[str], update: bool) -> ExitCode:
+    from convkit.files import write_all
+
+    if update:
+        write_all(golden.parent, {golden.name: "".join(f"{line}\n" for line in told).encode()})
+        return ExitCode.OK
+    try:
+        accepted = golden.read_text("utf-8").splitlines()
+    except OSError as problem:
         raise error(
-            "unknown-rule",
-            f"there is no rule and no target {name!r}",
-            help=did_you_mean(name, every) or "list the rules of a target by `convkit rules TARGET`",
-        )
-    return [known[name.upper()]]
-
-
-def _operators(rule: Rule, target: Target) -> list[str]:
-    """The operators that a rule speaks about; none named means every one."""
-    return [code for code, rules in target.ops.items() if any(r.id == rule.id for r in rules)]
-
-
-def _as_dict(rule: Rule, target: Target) -> dict[str, Any]:
-    return {
-        "id": rule.id,
-        "severity": rule.severity.name.lower(),
-        "target": rule.target,
-        "operators": _operators(rule, target),
-        "when": rule.when,
-        "message": rule.text,
-        "sources": [target.sources.get(cite, cite) for cite in rule.cites],
-        "fixes": list(rule.fixes),
-        "file": f"{rule.target}.rules",
-        "line": rule.line,
-    }
-
-
-def _explain(rule: Rule, target: Target, out: Console) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    facts = _as_dict(rule, target)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(f"[bold not dim]{escape(rule.id)}[/]", escape(rule.text))
-    whole = rule in target.every_op
-    rows = {
-        "  severity": facts["severity"],
-        "  operators": "every one" if whole else ", ".join(facts["operators"]),
-        "  when": rule.when or "always",
-        "  sources": "\n".join(facts["sources"]),
-        "  cures": ", ".join(rule.fixes),
-        "  written in": f"{rule.target}.rules:{rule.line}",
-    }
-    for heading, text in rows.items():
-        if text:
-            grid.add_row(heading, escape(text))
-    out.print(grid)
+            "no-golden-file",
+            f"cannot be read: {problem.strerror}",
+            location=Location(str(golden)),
+            help="write it with --update",
+        ) from problem
+    differ = list(difflib.unified_diff(accepted, told, "accepted", "now", lineterm="", n=0))
+    for line in differ:
+        console(stderr=True).print(line, markup=False, soft_wrap=True)
+    return ExitCode.FINDING if differ else ExitCode.OK

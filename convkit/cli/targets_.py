@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -10,18 +11,25 @@ from convkit.cli.console import console, exits
 from convkit.cli.options import common
 from convkit.diagnostics import ExitCode
 
+_FIELDS = ("name", "title", "dialect", "precision", "confidence", "oracle", "lineage")
 
-@click.command("targets")
+
+@click.group("targets", invoke_without_command=True)
 @common
-@exits
-def command(as_json: bool, quiet: bool, verbose: int, debug: bool) -> ExitCode:
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, quiet: bool, verbose: int, debug: bool) -> None:
     """List the targets: what each is, what its accelerator computes in, and how sure its rules are."""
+    if ctx.invoked_subcommand is None:
+        _list(as_json=as_json, debug=debug)
+
+
+@exits
+def _list(as_json: bool, debug: bool) -> ExitCode:
     from convkit.targets import available_targets, load_target
 
     found = [load_target(name) for name in available_targets()]
     if as_json:
-        fields = ("name", "title", "dialect", "precision", "confidence", "oracle", "lineage")
-        body = [{f: getattr(target, f) for f in fields} | {"rules": len(target.rules)} for target in found]
+        body = [{f: getattr(target, f) for f in _FIELDS} | {"rules": len(target.rules)} for target in found]
         click.echo(json.dumps(body, indent=2))
         return ExitCode.OK
     from rich.table import Table
@@ -35,4 +43,53 @@ def command(as_json: bool, quiet: bool, verbose: int, debug: bool) -> ExitCode:
             target.confidence, target.oracle or "[dim]none[/]",
         )  # fmt: skip
     console().print(table)
+    return ExitCode.OK
+
+
+@command.command("show")
+@click.argument("name", metavar="TARGET")
+@common
+@exits
+def show(name: str, as_json: bool, quiet: bool, verbose: int, debug: bool) -> ExitCode:
+    """Show a target, by name or rule file: facts, sources, operators, and the conditions on each."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from convkit.cli.explain_ import rule_as_dict
+    from convkit.targets import load_rule_file, load_target
+
+    target = load_rule_file(Path(name)) if name.endswith(".rules") else load_target(name)
+    if as_json:
+        body = {f: getattr(target, f) for f in _FIELDS} | {
+            "dtypes": target.dtypes,
+            "sources": dict(target.sources),
+            "every_op": [rule.id for rule in target.every_op],
+            "ops": {code: [rule.id for rule in rules] for code, rules in target.ops.items()},
+            "rules": [rule_as_dict(rule, target) for rule in target.rules],
+        }
+        click.echo(json.dumps(body, indent=2, ensure_ascii=False))
+        return ExitCode.OK
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    facts.add_row("[bold not dim]" + escape(target.name) + "[/]", escape(target.title))
+    for heading, text in (
+        ("reads", target.dialect), ("computes in", target.precision), ("types", ", ".join(target.dtypes)),
+        ("extends", ", ".join(target.lineage[1:])), ("confidence", target.confidence),
+        ("oracle", target.oracle or "none on a PC"),
+        ("partitions", f"at most {target.max_partitions}" if target.max_partitions else "any number"),
+        *(("source", text) for text in target.sources.values()),
+    ):  # fmt: skip
+        if text:
+            facts.add_row(heading, escape(text))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for heading in ("Operator", "Rule", "", "When"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "When")
+    for code, rules in (("every one", target.every_op), *sorted(target.ops.items())):
+        for i, rule in enumerate(rules):
+            severity = rule.severity.name.lower()
+            table.add_row("" if i else code, rule.id, severity, escape(rule.when or "always"))
+        if not rules and code != "every one":
+            table.add_row(code, "", "", "[dim]taken[/]")
+    console().print(facts, "", table, sep="\n")
     return ExitCode.OK

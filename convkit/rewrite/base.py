@@ -28,6 +28,9 @@ class Exactness(IntEnum):
     """Another function of the same shape, to be fine-tuned."""
 
 
+NO_PATTERN = "the pattern does not match"
+
+
 @dataclass(frozen=True, slots=True)
 class NoMatch:
     """Why a rewrite does not apply, and at which node or value."""
@@ -86,7 +89,7 @@ class Rewrite(ABC):
             if not isinstance(facts, NoMatch):
                 return match, facts
             refusal = refusal or facts
-        return refusal or NoMatch("the pattern does not match", node)
+        return refusal or NoMatch(NO_PATTERN, node)
 
 
 def _read_outside(match: Match) -> ir.Value | None:
