@@ -9,10 +9,10 @@ onnxruntime; `TFLiteBackend` goes on to a TFLite file and computes it in LiteRT'
 
 The interface hands over a model without its inputs, and some operators take as an input what convkit must
 know when it compiles: the shape of a Reshape, the axes of a Squeeze. A user gives those by `--freeze`; here
-`run` does. An input is *bound*, that is, made a constant of the value that `run` was given, only if the model
-cannot be compiled otherwise, and only if it is a parameter by its name in the operator's schema
-(`PARAMETERS`): never data. `ConvkitRep.bound` names the inputs. A model is compiled once for each set of
-shapes, and anew for each run that binds inputs.
+`run` does. An input is *bound*, that is, made a constant of the value that `run` was given, only if the
+model cannot be compiled otherwise, only if it has one dimension at most, and only if it decides a parameter,
+which is known by its name in the operator's schema (`PARAMETERS`). `ConvkitRep.bound` names the inputs. A
+model is compiled once for each set of shapes, and anew for each run that binds inputs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import onnx
 import onnx.backend.base
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError
+from convkit.diagnostics import ConvkitError, error
 from convkit.frontends.onnx import load_onnx
-from convkit.ir.infer import schema_of
+from convkit.ir.infer import NEWEST_OPSET, schema_of
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, default_pipeline
 
@@ -36,13 +36,18 @@ Program = Callable[[Arrays], list[np.ndarray]]
 """A compiled model: inputs by name (it may be given more than it reads) to outputs in order."""
 
 PARAMETERS = frozenset({
-    "axes", "axis", "block_shape", "cond", "condition", "delta", "depth", "dft_length", "ends",
-    "frame_length", "frame_step", "image_shape", "iou_threshold", "K", "k", "limit", "M",
-    "max_output_boxes_per_class", "num_mel_bins", "output_shape", "pads", "ratio", "repeats", "roi",
-    "sample_rate", "scales", "score_threshold", "sequence_lens", "shape", "size", "sizes", "split",
-    "start", "starts", "steps", "training_mode",
+    "a_scale", "a_zero_point", "axes", "axis", "b_scale", "b_zero_point", "block_shape", "cond",
+    "delta", "depth", "dft_length", "ends", "frame_length", "frame_step", "image_shape",
+    "iou_threshold", "K", "k", "limit", "lower_edge_hertz", "M", "max_output_boxes_per_class",
+    "num_mel_bins", "output_shape", "pads", "ratio", "repeats", "roi", "sample_rate", "scales",
+    "score_threshold", "sequence_lens", "shape", "size", "sizes", "split", "start", "starts", "steps",
+    "training_mode", "upper_edge_hertz", "w_scale", "w_zero_point", "x_scale", "x_zero_point",
+    "y_scale", "y_zero_point",
 })  # fmt: skip
 """Inputs, by their names in ONNX's schemas, that say what an operator does rather than what it does it to."""
+
+_UNNAMED = frozenset({("Compress", 1), ("ConstantOfShape", 0)})
+"""Further ones whose names in the schema say too little: operator and place."""
 
 
 def compile_normal(model: ir.Model) -> Program:
@@ -111,6 +116,8 @@ class ConvkitRep(onnx.backend.base.BackendRep):
         if isinstance(inputs, Mapping):
             return {name: np.asarray(array) for name, array in inputs.items()}
         given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        if any(isinstance(array, (list, tuple)) or array is None for array in given):
+            raise error("input-type", "an input is no tensor; only tensors are supported")
         return {name: np.asarray(array) for name, array in zip(self._inputs, given, strict=True)}
 
     def _compile(self, feed: Arrays) -> tuple[Program, tuple[str, ...]]:
@@ -128,17 +135,20 @@ class ConvkitRep(onnx.backend.base.BackendRep):
 
 
 def parameter_inputs(graph: onnx.GraphProto) -> list[str]:
-    """The inputs of a graph that every reader takes for a parameter (`PARAMETERS`)."""
-    roles: dict[str, set[bool]] = {}
-    for node in graph.node:
-        schema = schema_of(node.op_type, domain=node.domain)
+    """The inputs of a graph, of one dimension at most, that some node's parameter (`PARAMETERS`) hangs on."""
+    needed: set[str] = set()
+    for node in reversed(graph.node):
+        if node.op_type in ("Shape", "Size"):
+            continue  # these read a shape, not a value
+        if not needed.isdisjoint(node.output):
+            needed.update(node.input)
+        schema = schema_of(node.op_type, NEWEST_OPSET, node.domain)
+        formals = [formal.name for formal in schema.inputs] if schema else []
         for place, name in enumerate(node.input):
-            formal = (
-                schema.inputs[min(place, len(schema.inputs) - 1)].name if schema and schema.inputs else ""
-            )
-            shape = (node.op_type, place) == ("ConstantOfShape", 0)
-            roles.setdefault(name, set()).add(shape or formal in PARAMETERS)
-    return [value.name for value in graph.input if roles.get(value.name) == {True}]
+            formal = formals[min(place, len(formals) - 1)] if formals else ""
+            if formal in PARAMETERS or (node.op_type, place) in _UNNAMED:
+                needed.add(name)
+    return [v.name for v in graph.input if v.name in needed and len(v.type.tensor_type.shape.dim) <= 1]
 
 
 class ConvkitBackend(onnx.backend.base.Backend):

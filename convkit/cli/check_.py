@@ -51,28 +51,46 @@ def _parse_share(ctx: click.Context, param: click.Parameter, text: str | None) -
 @click.command("check")
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="MODEL...")
 @click.option(
-    "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_configure,
-    metavar="FILE", help="Settings; else convkit.toml or [tool.convkit] of pyproject.toml, here or above.",
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_configure,
+    metavar="FILE",
+    help="Settings; else convkit.toml or [tool.convkit] of pyproject.toml, here or above.",
 )
 @click.option(
-    "-t", "--target", "targets", multiple=True, metavar="T",
+    "-t",
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="T",
     help="A name, a rule file, or `all`. Repeatable.",
 )
 @compiling
 @click.option(
-    "--fail-on", type=click.Choice(_LEVELS), default="fallback", show_default=True,
+    "--fail-on",
+    type=click.Choice(_LEVELS),
+    default="fallback",
+    show_default=True,
     help="Exit with 1 if this, or worse, is said of an operator.",
 )
 @click.option(
-    "--max-cpu-macs", callback=_parse_share, metavar="SHARE",
+    "--max-cpu-macs",
+    callback=_parse_share,
+    metavar="SHARE",
     help="Exit with 1 if a greater share of the MACs runs on the CPU, such as 5%.",
 )
 @click.option(
-    "--max-partitions", type=click.IntRange(min=0), metavar="N",
+    "--max-partitions",
+    type=click.IntRange(min=0),
+    metavar="N",
     help="Exit with 1 if the accelerator's part of the graph falls into more pieces.",
 )
 @click.option(
-    "--baseline", type=click.Path(path_type=Path), metavar="REPORT.json",
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="REPORT.json",
     help="Exit with 1 only for what got worse since this report.",
 )
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Models at once; default: cores.")

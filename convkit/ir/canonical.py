@@ -357,6 +357,15 @@ def _resize(node: ir.Node, emit: Emit) -> Results | None:
     return None
 
 
+def _compress(node: ir.Node, emit: Emit) -> Results | None:
+    """The slices that a known condition picks are a Gather."""
+    picked = np.flatnonzero(require_ints(node, 1))
+    x, axis = data(node), attr(node, "axis")
+    if axis is None:
+        x, axis = emit.op("Reshape", x, emit.ints([-1])), 0
+    return [emit.op("Gather", x, emit.ints(picked.tolist()), axis=axis)]
+
+
 def _batch_norm(node: ir.Node, emit: Emit) -> Results | None:
     if attr(node, "training_mode", 0):
         raise error(
@@ -367,7 +376,12 @@ def _batch_norm(node: ir.Node, emit: Emit) -> Results | None:
     return None
 
 
-EARLY: dict[str, Canonical] = {"Identity": _identity, "Dropout": _dropout, "CastLike": _cast_like}
+EARLY: dict[str, Canonical] = {
+    "Identity": _identity,
+    "Dropout": _dropout,
+    "CastLike": _cast_like,
+    "Compress": _compress,
+}
 """Expansions that need no inferred outputs."""
 
 CANONICAL: dict[str, Canonical] = {

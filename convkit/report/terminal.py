@@ -36,6 +36,7 @@ OP_STYLE = {
     OpVerdict.UNDECIDED: "magenta",
 }
 
+
 def render(report: Report, console: Console, verbosity: int = 0) -> None:
     """Print `report`; `verbosity` 1 or more adds every operator, every rewrite and the timings."""
     console.print()

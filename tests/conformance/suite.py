@@ -20,7 +20,7 @@ _NO_TYPES = frozenset(
     TensorProto.DataType.Value(name)
     for name in (
         "STRING", "COMPLEX64", "COMPLEX128", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2",
-        "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "FLOAT4E2M1",
+        "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "FLOAT4E2M1", "UINT2",
     )
 )  # fmt: skip
 _RANDOM = {
@@ -61,6 +61,12 @@ class Case:
             return "training"
         if any(node.op_type in _RANDOM for node in self.model.graph.node):
             return "random"
+        if any(
+            "Sequence" in node.op_type and node.op_type != "ReverseSequence" for node in self.model.graph.node
+        ):
+            return "sequence"
+        if any(node.op_type.startswith("Optional") for node in self.model.graph.node):
+            return "optional"
         for proto in _types(self.model.graph):
             kind = proto.WhichOneof("value")
             if kind in _NO_TENSORS:

@@ -276,7 +276,10 @@ class Builder:
             raise ConvkitError(*refused)
         outputs: list[Tensor] = []
         for value in source.outputs:
-            outputs.append(self._output(value, [*inputs, *outputs]))
+            try:
+                outputs.append(self._output(value, [*inputs, *outputs]))
+            except UnsupportedError as why:
+                raise error("element-type", f"output {value.name!r} cannot be stored: {why}") from why
         return Graph(
             inputs,
             outputs,

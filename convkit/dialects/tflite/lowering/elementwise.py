@@ -144,31 +144,6 @@ def where(b: Builder, node: ir.Node) -> Tensor:
     return b.emit("SELECT_V2", operands, shape, operands[1].dtype)
 
 
-@lowers("BitwiseXor")
-def bitwise_xor(b: Builder, node: ir.Node) -> Tensor:
-    """Bits that differ."""
-    return b.binary("BITWISE_XOR", b.input(node, 0), b.input(node, 1))
-
-
-@lowers("BitwiseNot")
-def bitwise_not(b: Builder, node: ir.Node) -> Tensor:
-    """~x = -1 - x in two's complement; all ones minus x for an unsigned type."""
-    x = b.input(node)
-    ones = -1 if x.dtype.kind == "i" else np.iinfo(x.dtype).max
-    return b.binary("SUB", b.scalar_like(x, ones), x)
-
-
-@lowers("BitShift")
-def bit_shift(b: Builder, node: ir.Node) -> Tensor:
-    """A logical shift; to the left it is a product with a power of two."""
-    x, y = b.input(node, 0), b.input(node, 1)
-    if attr(node, "direction") == "RIGHT":
-        return b.binary("RIGHT_SHIFT", x, y)
-    if y.data is None:
-        raise UnsupportedError("a left shift wants a constant count")
-    return b.binary("MUL", x, b.const((1 << y.data.astype(np.uint64)).astype(x.dtype), hint="power"))
-
-
 @lowers("Cast")
 def cast(b: Builder, node: ir.Node) -> Tensor:
     """x in another element type; TFLite converts as C++ does, which is what ONNX asks."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, constant_ints, lowers
+from convkit.dialects.tflite.lowering.builder import Builder, constant_ints, lowers
 from convkit.ir.facts import attr, is_op, shape_of
 
 
@@ -142,48 +141,3 @@ def gather_elements(b: Builder, node: ir.Node) -> Tensor:
     return _pick(
         b, b.reshape(x, (prod(x.shape),)), 0, _combine(b, "ADD", steps, b.const(home, np.int32, "home"))
     )
-
-
-def _along_axis(indices: np.ndarray, sizes: Sequence[int], axis: int) -> np.ndarray:
-    """The full index tuples of ScatterElements: the element's own position but for the axis."""
-    grid = np.moveaxis(np.indices(indices.shape), 0, -1)
-    grid[..., axis] = indices % sizes[axis]
-    return grid
-
-
-def _scattered(b: Builder, node: ir.Node, tuples: np.ndarray, updates: Tensor, x: Tensor) -> Tensor:
-    """x with updates at constant, distinct places: SCATTER_ND adds into zeros, the rest is x."""
-    reduction = attr(node, "reduction", "none")
-    flat = tuples.reshape(-1, tuples.shape[-1])
-    distinct = len(np.unique(flat, axis=0)) == len(flat)
-    shape = b.const(x.shape, np.int32, "shape")
-    if reduction not in ("none", "add") or (reduction == "none" and not distinct):
-        raise UnsupportedError(f"reduction {reduction!r} at repeated places has no operator")
-    laid = b.emit("SCATTER_ND", [b.const(tuples, np.int32, "indices"), updates, shape], x.shape, x.dtype)
-    if reduction == "add":
-        return b.binary("ADD", x, laid)
-    written = np.zeros(x.shape, np.bool_)
-    written[tuple(flat.T)] = True
-    return b.emit("SELECT_V2", [b.const(written, hint="written"), laid, x], x.shape, x.dtype)
-
-
-def _constant(t: Tensor, what: str) -> np.ndarray[Any, Any]:
-    if t.data is None:
-        raise UnsupportedError(f"{what} are not constant")
-    return t.data
-
-
-@lowers("ScatterND")
-def scatter_nd(b: Builder, node: ir.Node) -> Tensor:
-    """x with slices replaced (or added to) at constant index tuples."""
-    x, indices, updates = (b.input(node, i) for i in range(3))
-    tuples = _constant(indices, "the indices") % np.asarray(x.shape[: indices.shape[-1]])
-    return _scattered(b, node, tuples, updates, x)
-
-
-@lowers("ScatterElements")
-def scatter_elements(b: Builder, node: ir.Node) -> Tensor:
-    """x with elements replaced (or added to) at constant indices along the axis."""
-    x, indices, updates = (b.input(node, i) for i in range(3))
-    axis = attr(node, "axis")
-    return _scattered(b, node, _along_axis(_constant(indices, "the indices"), x.shape, axis), updates, x)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
 from convkit.dialects.tflite.lowering.indexing import window
-from convkit.ir.facts import attr, constant, input_at, ints
+from convkit.ir.facts import attr, input_at, ints
 from convkit.ir.unroll import NODE_LIMIT
 
 Function = Callable[[Tensor], Tensor]
@@ -35,27 +35,20 @@ _OPS_PER_STEP = 20
 class _Direction:
     """One direction of a layer: gate weights (gates * hidden, inputs) and how its steps run."""
 
-    inputs: np.ndarray
-    recurrent: np.ndarray
-    biases: np.ndarray
-    peepholes: Sequence[np.ndarray]
+    inputs: Tensor
+    recurrent: Tensor
+    input_bias: Tensor
+    """Added to the input's share of the gates."""
+    recurrent_bias: Tensor
+    """Added to the state's share."""
+    peepholes: Sequence[Tensor]
     activations: Sequence[Function]
     reverse: bool
 
     @property
-    def input_bias(self) -> np.ndarray:
-        """The first half of the biases, added to the input's share of the gates."""
-        return np.split(self.biases, 2)[0]
-
-    @property
-    def recurrent_bias(self) -> np.ndarray:
-        """The second half, added to the state's share."""
-        return np.split(self.biases, 2)[1]
-
-    @property
     def hidden(self) -> int:
         """The size of the state."""
-        return int(self.recurrent.shape[1])
+        return self.recurrent.shape[1]
 
 
 @lowers("LSTM", "GRU", "RNN")
@@ -93,22 +86,22 @@ def _directions(b: Builder, node: ir.Node, steps: int) -> list[_Direction]:
         raise UnsupportedError("clip and input_forget are not supported")
     if steps * count * _OPS_PER_STEP > NODE_LIMIT:
         raise UnsupportedError(f"{steps} steps would be unrolled into more than {NODE_LIMIT} operators")
-    w, r = constant(input_at(node, 1)), constant(input_at(node, 2))
-    if w is None or r is None:
-        raise UnsupportedError("the weights are not constant")
+    w, r = b.input(node, 1), b.input(node, 2)
     names = attr(node, "activations") or _ACTIVATIONS[kind] * count
     if attr(node, "activation_alpha") or attr(node, "activation_beta"):
         raise UnsupportedError("activations with parameters are not supported")
     per_way = len(names) // count
     hidden, gates = r.shape[2], _GATES[kind]
-    bias = _parameter(node, 3, (count, 2 * gates * hidden))
-    peepholes = _parameter(node, 7, (count, 3 * hidden)) if kind == "LSTM" else np.zeros((count, 0), w.dtype)
+    bias = _parameter(b, node, 3, (count, 2 * gates * hidden))
+    peepholes = _parameter(b, node, 7, (count, 3 * hidden)) if kind == "LSTM" else None
+    biases = [_vectors(b, bias, d, 2) for d in range(count)]
     return [
         _Direction(
-            w[d],
-            r[d],
-            bias[d],
-            np.split(peepholes[d], 3) if peepholes[d].any() else (),
+            _row(b, w, d),
+            _row(b, r, d),
+            biases[d][0],
+            biases[d][1],
+            _vectors(b, peepholes, d, 3) if _any(peepholes, d) else (),
             [_activation(b, name) for name in names[d * per_way : (d + 1) * per_way]],
             d == 1 or direction == "reverse",
         )
@@ -116,15 +109,37 @@ def _directions(b: Builder, node: ir.Node, steps: int) -> list[_Direction]:
     ]
 
 
-def _parameter(node: ir.Node, index: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A constant optional input, zeros where it is left out."""
-    value = input_at(node, index)
-    if value is None:
-        return np.zeros(shape, np.float32)
-    found = constant(value)
-    if found is None:
-        raise UnsupportedError(f"input {index} is not constant")
-    return found
+def _parameter(b: Builder, node: ir.Node, index: int, shape: tuple[int, ...]) -> Tensor:
+    """An optional input, zeros where it is left out."""
+    given = b.inputs(node, index + 1)[index]
+    return b.const(np.zeros(shape, np.float32), hint="zeros") if given is None else given
+
+
+def _row(b: Builder, x: Tensor, d: int) -> Tensor:
+    """x[d]."""
+    if x.data is not None:
+        return b.const(x.data[d], hint="part")
+    return b.reshape(window(b, x, 0, d, 1, 1), x.shape[1:])
+
+
+def _vectors(b: Builder, x: Tensor | None, d: int, count: int) -> list[Tensor]:
+    """x[d], a vector, in equal parts."""
+    assert x is not None
+    row = _row(b, x, d)
+    size = row.shape[0] // count
+    return [window(b, row, 0, i * size, 1, size) for i in range(count)]
+
+
+def _any(x: Tensor | None, d: int) -> bool:
+    """Whether x[d] may be other than zero."""
+    return x is not None and (x.data is None or bool(x.data[d].any()))
+
+
+def _sum(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """x + y, folded for constants."""
+    if x.data is not None and y.data is not None:
+        return b.const(x.data + y.data, hint="bias")
+    return b.binary("ADD", x, y)
 
 
 def _activation(b: Builder, name: str) -> Function:
@@ -148,16 +163,28 @@ def _initial(
 def _joined(b: Builder, parts: Sequence[Tensor], axis: int) -> Tensor:
     if len(parts) == 1:
         return parts[0]
+    known = [t.data for t in parts if t.data is not None]
+    if len(known) == len(parts):
+        return b.const(np.concatenate(known, axis), hint="joined")
     shape = list(parts[0].shape)
     shape[axis] = sum(t.shape[axis] for t in parts)
     return b.emit("CONCATENATION", parts, shape, axis=axis)
 
 
-def _dense(b: Builder, weights: np.ndarray, bias: np.ndarray) -> Function:
-    """Rows times the weights' transpose, with one copy of the weights for all calls."""
-    w = b.const(np.ascontiguousarray(weights), hint="weights")
-    added = b.const(bias, hint="bias")
-    return lambda x: b.emit("FULLY_CONNECTED", [x, w, added], (x.shape[0], w.shape[0]))
+def _dense(b: Builder, weights: Tensor, bias: Tensor | None = None) -> Function:
+    """Rows times the weights' transpose, plus a bias; a constant is stored once for all calls.
+
+    Computed weights get their bias by an ADD: the GPU delegate is wrong otherwise.
+    """
+    units = weights.shape[0]
+    inner = bias is None or (weights.data is not None and bias.data is not None)
+    added = b.const(np.zeros(units, np.float32), hint="bias") if bias is None else bias
+
+    def apply(x: Tensor) -> Tensor:
+        y = b.emit("FULLY_CONNECTED", [x, weights, added if inner else None], (x.shape[0], units))
+        return y if inner else b.binary("ADD", y, added)
+
+    return apply
 
 
 def _run(
@@ -190,8 +217,8 @@ class _Rnn:
 
     def __init__(self, b: Builder, node: ir.Node, way: _Direction) -> None:
         self.b, self.way = b, way
-        self.input_bias = way.input_bias + way.recurrent_bias
-        self.recurrent = _dense(b, way.recurrent, np.zeros_like(way.recurrent_bias))
+        self.input_bias = _sum(b, way.input_bias, way.recurrent_bias)
+        self.recurrent = _dense(b, way.recurrent)
 
     def step(self, x: Tensor, state: State) -> list[Tensor]:
         """The new state; x is the input's share of the gates, a state of None is zero."""
@@ -213,7 +240,7 @@ class _Lstm(_Rnn):
             cell = self._cell(i, f, g, c)
             return [b.binary("MUL", o, out(cell)), cell]
         i, o, f, g = _parts(b, gates, 4)
-        peep_i, peep_o, peep_f = (b.const(p[None], hint="peephole") for p in self.way.peepholes)
+        peep_i, peep_o, peep_f = (b.reshape(p, (1, self.way.hidden)) for p in self.way.peepholes)
         if c is not None:
             i, f = (_plus(b, t, b.binary("MUL", c, p)) for t, p in ((i, peep_i), (f, peep_f)))
         cell = self._cell(gate(i), gate(f), squash(g), c)
@@ -230,13 +257,16 @@ class _Gru(_Rnn):
 
     def __init__(self, b: Builder, node: ir.Node, way: _Direction) -> None:
         super().__init__(b, node, way)
-        count = 2 * way.hidden
+        count, hidden = 2 * way.hidden, way.hidden
         self.linear = bool(attr(node, "linear_before_reset", 0))
-        self.candidate_bias = way.recurrent_bias[count:] * np.float32(self.linear)
-        if self.linear:
-            self.input_bias[count:] = way.input_bias[count:]
-        self.gates = _dense(b, way.recurrent[:count], np.zeros(count, np.float32))
-        self.candidate = _dense(b, way.recurrent[count:], self.candidate_bias)
+        self.candidate_bias = None
+        if self.linear:  # the candidate's own bias stays with the state's share
+            self.candidate_bias = window(b, way.recurrent_bias, 0, count, 1, hidden)
+            zeros = b.const(np.zeros(hidden, np.float32), hint="zeros")
+            own = _joined(b, [window(b, way.recurrent_bias, 0, 0, 1, count), zeros], 0)
+            self.input_bias = _sum(b, way.input_bias, own)
+        self.gates = _dense(b, window(b, way.recurrent, 0, 0, 1, count))
+        self.candidate = _dense(b, window(b, way.recurrent, 0, count, 1, hidden), self.candidate_bias)
 
     def step(self, x: Tensor, state: State) -> list[Tensor]:
         """See `_Rnn`."""
@@ -244,7 +274,8 @@ class _Gru(_Rnn):
         gates, new = window(b, x, 1, 0, 1, 2 * hidden), window(b, x, 1, 2 * hidden, 1, hidden)
         z, r = _parts(b, gate(_plus(b, gates, None if h is None else self.gates(h))), 2)
         if self.linear:
-            before = b.const(self.candidate_bias[None]) if h is None else self.candidate(h)
+            assert self.candidate_bias is not None
+            before = b.reshape(self.candidate_bias, (1, hidden)) if h is None else self.candidate(h)
             new = _plus(b, new, b.binary("MUL", r, before))
         elif h is not None:
             new = _plus(b, new, self.candidate(b.binary("MUL", r, h)))

@@ -117,3 +117,29 @@ def cum_sum(b: Builder, node: ir.Node) -> Tensor:
         x = border(b, window(b, x, axis, 0, 1, size - 1), moved)
     total = b.emit("CUMSUM", [x, b.const(axis)], x.shape)
     return b.reshape(window(b, total, axis, size - 1, -1, size) if reverse else total, outer)
+
+
+@lowers("CumProd")
+def cum_prod(b: Builder, node: ir.Node) -> Tensor:
+    """Running products along the axis, by doubling: after k rounds each element holds 2^k factors."""
+    x, (axis,) = b.input(node), constant_ints(node, 1)
+    axis %= x.rank
+    size, reverse = x.shape[axis], attr(node, "reverse", 0)
+    if reverse:
+        x = window(b, x, axis, size - 1, -1, size)
+    if attr(node, "exclusive", 0):
+        x = _delayed(b, x, axis, 1)
+    reach = 1
+    while reach < size:
+        x = b.binary("MUL", x, _delayed(b, x, axis, reach))
+        reach *= 2
+    return window(b, x, axis, size - 1, -1, size) if reverse else x
+
+
+def _delayed(b: Builder, x: Tensor, axis: int, by: int) -> Tensor:
+    """x moved on by some elements along an axis, ones in front."""
+    ones = np.ones([by if i == axis else d for i, d in enumerate(x.shape)], x.dtype)
+    if by >= x.shape[axis]:
+        return b.const(ones, hint="ones")
+    rest = window(b, x, axis, 0, 1, x.shape[axis] - by)
+    return b.emit("CONCATENATION", [b.const(ones, hint="ones"), rest], x.shape, axis=axis)
