@@ -196,6 +196,15 @@ def largest(op: Op, tensor: Tensors) -> float | None:
 
 
 @predicate()
+def entry(op: Op, tensor: Tensors, index: int) -> float | None:
+    """The number at position `index` of a constant list (-1: the last one)."""
+    only = _only(tensor)
+    if only is None or only.data is None or not -only.data.size <= index < only.data.size:
+        return None
+    return float(only.data.reshape(-1)[int(index)])
+
+
+@predicate()
 def magnitude(op: Op, tensor: Tensors) -> float | None:
     """The largest finite magnitude in a constant tensor."""
     only = _only(tensor)
@@ -254,6 +263,12 @@ def version(op: Op) -> int:
 def max_rank(op: Op) -> int:
     """The largest rank among the inputs known at run time and the outputs."""
     return max(t.rank for t in (*_runtime(op), *op.outputs))
+
+
+@predicate()
+def min_rank(op: Op) -> int:
+    """The smallest rank among the inputs known at run time and the outputs."""
+    return min(t.rank for t in (*_runtime(op), *op.outputs))
 
 
 @predicate()
