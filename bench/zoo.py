@@ -142,6 +142,36 @@ class RepBlock(nn.Module):
         return functional.relu(y + self.skip(x) if self.skip is not None else y)
 
 
+class Branches(nn.Module):
+    """Four convolutions, one of kernel 1 and the value itself, each with a batch norm, summed."""
+
+    def __init__(self, i: int, o: int, k: int, g: int = 1) -> None:
+        super().__init__()
+        self.many = nn.ModuleList([conv(i, o, k, 1, g, bn=True) for _ in range(4)])
+        self.one = conv(i, o, 1, 1, g, bn=True)
+        self.skip = nn.BatchNorm2d(i) if i == o else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.one(x)
+        for branch in self.many:
+            y = y + branch(x)
+        return functional.relu(y if self.skip is None else y + self.skip(x))
+
+
+def branched(blocks: int, width: int = 8) -> nn.Module:
+    """Depthwise and pointwise convolutions of many branches, in turns."""
+    parts = [Branches(3, width, 3)]
+    for _ in range(blocks):
+        parts += [Branches(width, width, 3, width), Branches(width, width, 1)]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+
+def repeated(blocks: int, width: int = 8) -> nn.Module:
+    """Plain convolutions of three branches, and a head."""
+    parts = [RepBlock(3 if i == 0 else width, width, 2 if i in (0, 8) else 1) for i in range(blocks)]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+
 class Squeeze(nn.Module):
     """Squeeze and excite; `kind` is how the pooled numbers are shaped."""
 
@@ -409,6 +439,8 @@ ZOO: dict[str, Made] = {
         for kind in ("residual", "distill", "anchor")
     },
     "rep": _image(lambda: nn.Sequential(RepBlock(3, 8, 2), RepBlock(8, 8), RepBlock(8, 8, branches=3))),
+    "rep-22": _image(lambda: repeated(22)),
+    "rep-branches": _image(lambda: branched(21), size=8),
     **{
         f"squeeze-{kind}": _image(lambda kind=kind: Squeeze(8, kind), 8, 7)
         for kind in ("conv", "linear", "expand")

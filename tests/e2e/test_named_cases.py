@@ -17,7 +17,7 @@ CASES = {
     "query, key and value by Gather": ("attention-gather", {"GATHER": 0}),
     "windows, shifted, with relative positions": ("windows-shifted", {"BATCH_MATMUL": 2}),
     "query, key and value of rank 5": ("tests-transformer", {"BATCH_MATMUL": 2}),
-    "unfolded and folded patches": ("unfold-fold", {"TRANSPOSE": 2}),
+    "unfolded and folded patches": ("tests-unfold", {"BATCH_MATMUL": 2}),
     "unfolding with overlap": ("unfold-overlap", {"GATHER": 2}),
     "channel shuffle": ("shuffle-3", {"GATHER": 1}),
     "Expand": ("expand-concat", {"BROADCAST_TO": 0}),
@@ -60,3 +60,20 @@ def test_it_is_whole_on_the_accelerator(case: str) -> None:
     assert all(output.max_rel <= 1e-5 for output in oracle.outputs), oracle.outputs
 
 
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(("name", "most"), [("rep-22", 32), ("rep-branches", 89)])
+def test_parallel_branches_are_merged(name: str, most: int) -> None:
+    found = compiled(name)
+    assert len(found.graph.ops) <= most
+    assert found.report.oracle is not None
+    assert found.report.oracle.whole
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", ["sr-distill", "attention-gather", "windows-shifted", "rnn", "broadcast"])
+def test_a_batch_is_no_other_matter(name: str) -> None:
+    report = compiled(name, 2).report
+    assert report.oracle is not None
+    assert report.oracle.whole
+    assert report.oracle.agreement == 1.0, report.oracle.disagreements
+    assert all(output.max_rel <= 1e-5 for output in report.oracle.outputs), report.oracle.outputs

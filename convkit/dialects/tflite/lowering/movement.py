@@ -55,9 +55,16 @@ def permute(b: Builder, x: Tensor, perm: Sequence[int]) -> Tensor:
 
 @lowers("Concat")
 def concat(b: Builder, node: ir.Node) -> Tensor:
-    """The inputs one after the other along the axis."""
+    """The inputs one after the other along the axis.
+
+    Bytes beside a constant go through float32, which holds them: the GPU delegate stops on constant bytes.
+    """
     parts = [b.tensor(v) for v in node.inputs if v is not None]
-    return b.emit("CONCATENATION", parts, shape_of(node.outputs[0]), axis=attr(node, "axis"))
+    dtype, shape, axis = parts[0].dtype, shape_of(node.outputs[0]), attr(node, "axis")
+    if dtype not in (np.int8, np.uint8) or all(t.data is None for t in parts):
+        return b.emit("CONCATENATION", parts, shape, axis=axis)
+    wide = [b.cast(t, np.float32) for t in parts]
+    return b.cast(b.emit("CONCATENATION", wide, shape, axis=axis), dtype)
 
 
 @lowers("Split")
