@@ -14,12 +14,14 @@ import click
 from convkit.cli.config import find_config, load_config
 from convkit.cli.console import console, exits, print_diagnostics, progress_bar
 from convkit.cli.options import common, compiling, outputs
+from convkit.cli.what_if import Question, parse_questions, show_answer
 from convkit.diagnostics import ConvkitError, ExitCode, error
 
 if TYPE_CHECKING:
     from convkit.report import Report
     from convkit.report.check import CheckResult
     from convkit.report.gate import Limits
+    from convkit.report.what_if import WhatIf
 
 _LEVELS = ("info", "slow", "undecided", "fallback", "reject", "never")
 
@@ -93,6 +95,10 @@ def _parse_share(ctx: click.Context, param: click.Parameter, text: str | None) -
     metavar="REPORT.json",
     help="Exit with 1 only for what got worse since this report.",
 )
+@click.option(
+    "--what-if", "questions", multiple=True, callback=parse_questions, metavar="CHOICE",
+    help="Also tell what allow=retrain, precision=fp16 or shape=NAME:SHAPE would change. Repeatable.",
+)
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Models at once; default: cores.")
 @outputs
 @common
@@ -104,6 +110,7 @@ def command(
     max_cpu_macs: float | None,
     max_partitions: int | None,
     baseline: Path | None,
+    questions: list[Question],
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -119,20 +126,32 @@ def command(
     """
     from convkit.cli.options import compile_options
     from convkit.report.gate import Limits
+    from convkit.report.what_if import WhatIf
 
     _need(models, targets)
     names = _target_names(targets)
     options = functools.partial(compile_options, **compiling, verify=False)
     options()  # a mistake in the options is told once, not by every process
     limits = Limits(None if fail_on == "never" else fail_on, max_cpu_macs, max_partitions)
-    result = _check(models, names, options, limits, baseline, jobs, not (quiet or as_json), debug)
+    speak = not (quiet or as_json)
+    result = _check(models, names, options, limits, baseline, jobs, speak, debug)
     _write(result, files)
+    answers = [
+        WhatIf(
+            asked.text,
+            _check(
+                models, names, functools.partial(compile_options, **asked.applied(compiling), verify=False),
+                limits, None, jobs, speak, debug,
+            ),
+        )
+        for asked in questions
+    ]  # fmt: skip
     if as_json:
-        from convkit.report.check import check_to_dict
-
-        click.echo(json.dumps(check_to_dict(result), indent=2, ensure_ascii=False, allow_nan=False))
+        _print_json(result, answers)
     elif not quiet:
         _show(result, verbose)
+        for answer in answers:
+            show_answer(result, answer, console())
     for failure in result.failures:
         print_diagnostics(failure.diagnostics, as_json=as_json)
     return result.exit_code
@@ -177,6 +196,16 @@ def _check(
         if not isinstance(report, Failure)
     ]
     return CheckResult(tuple(checked), tuple(f for f in every if isinstance(f, Failure)), limits)
+
+
+def _print_json(result: CheckResult, answers: list[WhatIf]) -> None:
+    from convkit.report.check import check_to_dict
+    from convkit.report.what_if import what_if_to_dict
+
+    body = check_to_dict(result)
+    if answers:
+        body["what_if"] = [what_if_to_dict(result, answer) for answer in answers]
+    click.echo(json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _show(result: CheckResult, verbose: int) -> None:

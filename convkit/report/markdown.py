@@ -11,7 +11,9 @@ from convkit.report.terminal_check import short_names
 from convkit.report.text import count, quantity, share, some
 
 _MARKS = {"accelerated": "✅", "partial": "⚠️", "cpu": "❌", "undecided": "❔", "failed": "💥"}
-_CAUSES = 12  # of one report; GitHub takes 65,536 characters a comment
+_CAUSES = 12  # of one report
+_CHARACTERS = 60_000  # GitHub takes 65,536 a comment
+_FAILED = 50
 
 
 def to_markdown(result: CheckResult) -> str:
@@ -30,11 +32,16 @@ def to_markdown(result: CheckResult) -> str:
     ]
     broken += [f"- `{names[f.model]}`: {_plain(f.diagnostics[0].message)}" for f in result.failures]
     if broken:
-        lines += ["", "**What failed**", "", *broken]
-    for report in result.reports:
-        if report.left_behind:
-            lines += ["", *_details(report)]
-    return "\n".join(lines) + "\n"
+        more = [f"- and {len(broken) - _FAILED} more"] if len(broken) > _FAILED else []
+        lines += ["", "**What failed**", "", *broken[:_FAILED], *more]
+    text = "\n".join(lines) + "\n"
+    partial = [report for report in result.reports if report.left_behind]
+    for number, report in enumerate(sorted(partial, key=lambda r: -r.cpu_macs_share)):
+        details = "\n" + "\n".join(_details(report)) + "\n"
+        if len(text) + len(details) > _CHARACTERS:
+            return text + f"\nand {count(len(partial) - number, 'more report')}\n"
+        text += details
+    return text
 
 
 def _details(report: Report) -> list[str]:

@@ -146,3 +146,37 @@ def test_a_compile_writes_the_page_too(project: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "Max error" in (project / "page.html").read_text()
+
+
+def test_what_if(project: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Tanh", ["r"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "any.onnx")
+    args = ("any.onnx", "-t", "mali-gpu", "--input", "x:1x4")
+    body = json.loads(_run(*args, "--what-if", "shape=x:3x4", "--what-if", "precision=fp16", "--json").stdout)
+    assert [answer["question"] for answer in body["what_if"]] == ["shape=x:3x4", "precision=fp16"]
+    assert body["what_if"][1]["changes"] == []
+    told = _run(*args, "--what-if", "precision=fp16")
+    assert told.exit_code == 0
+    assert "nothing changes" in told.output
+    for mistake in ("opset=9", "allow=all", "shape=x"):
+        assert _run(*args, "--what-if", mistake).exit_code == 2
+
+
+def test_what_if_tells_what_changes(project: Path) -> None:
+    """A transposed convolution that a target has not: its replacement is another function."""
+    import numpy as np
+
+    weights = numpy_helper.from_array(np.ones((4, 4, 4, 4), np.float32), "w")
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 8, 8]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 16, 16]),
+    ]
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1])
+    graph = helper.make_graph([node], "net", ends[:1], ends[1:], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "up.onnx")
+    result = _run("up.onnx", "-t", "all", "--fail-on", "never", "--what-if", "allow=retrain", "--json")
+    (answer,) = json.loads(result.stdout)["what_if"]
+    for change in answer["changes"]:
+        assert change["before"] != change["after"]

@@ -236,3 +236,12 @@ def test_html_is_one_file_that_asks_nobody() -> None:
     assert text.count("<script") == 2
     assert "http" not in text.replace("http-equiv", "")
     assert RENDERERS["html"](_result()) == RENDERERS["html"](_result())
+
+
+def test_markdown_fits_a_comment() -> None:
+    partial = reports.partial()
+    many = [replace(partial, model=replace(partial.model, path=f"models/net{i}.onnx")) for i in range(200)]
+    text = RENDERERS["markdown"](CheckResult(tuple(Checked(r, breaches(r, Limits())) for r in many)))
+    assert len(text) < 65_536
+    assert "more reports" in text
+    assert text.count("<details>") == text.count("</details>") > 10

@@ -47,7 +47,7 @@ function outcome() {
   const at = new Map(data.reports.map((r, i) => [`${r.model} ${r.target}`, i]));
   const cell = (m, t) => {
     const i = at.get(`${m} ${t}`);
-    if (i === undefined) return `<td class="failed">${data.failures.some((f) => f.model === data.models[m].path) ? "! error" : ""}</td>`;
+    if (i === undefined) return `<td class="failed">${data.failures.some((f) => f.model === data.models[m].path) ? "&ensp;! error" : ""}</td>`;
     const { kind, text } = data.reports[i].cell;
     return `<td class="${kind}"><button type="button" data-report="${i}" aria-pressed="false">${MARKS[kind]} ${esc(text)}</button></td>`;
   };
