@@ -74,9 +74,8 @@ def clip(b: Builder, op: Op) -> ir.Value:
 
 @imports("SQUARE")
 def square(b: Builder, op: Op) -> ir.Value:
-    """x x."""
-    x = b.real(op.inputs[0])
-    return b.op("Mul", x, x)
+    """x^2."""
+    return b.op("Pow", b.real(op.inputs[0]), b.const(2, op.outputs[0].dtype))
 
 
 @imports("SQUARED_DIFFERENCE")
