@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from convkit.diagnostics import ConvkitError, Location
 from convkit.frontends.formats import Format, format_of
 from convkit.frontends.imported import Imported, ImportOptions, Runtime
 
@@ -49,6 +51,15 @@ def _from_tflite(source: Any, options: ImportOptions) -> Imported:
     from convkit.frontends.tflite.reference import reference_of
 
     data = source if isinstance(source, bytes) else Path(os.fspath(source)).read_bytes()
-    raw = read_tflite(data)
+    try:
+        raw = read_tflite(data)
+    except ConvkitError as refused:
+        if isinstance(source, bytes):
+            raise
+        file = os.fspath(source)
+        found = (
+            replace(d, location=replace(d.location or Location(), file=file)) for d in refused.diagnostics
+        )
+        raise ConvkitError(*found) from refused
     model = load_onnx(raw, options.inputs, options.freeze)
     return Imported(model, Format.TFLITE.value, reference_of(data, raw))

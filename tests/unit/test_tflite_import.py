@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,7 @@ def test_the_reference_is_litert_itself() -> None:
     assert report.verification.reference.startswith("LiteRT")
 
 
-def test_every_operator_that_cannot_be_read_is_named() -> None:
+def test_every_operator_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     x = Tensor("x", (1, 4), F)
     y, z = Tensor("y", (1, 4), F), Tensor("z", (1, 4), F)
     svdf = Op("SVDF", [x], [y], {})
@@ -200,6 +201,11 @@ def test_every_operator_that_cannot_be_read_is_named() -> None:
     assert [d.code for d in caught.value.diagnostics] == ["unsupported-op"] * 2
     assert "SVDF" in str(caught.value)
     assert "HASHTABLE_LOOKUP" in str(caught.value)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(data)
+    with pytest.raises(ConvkitError) as caught:
+        load_any(path)
+    assert all(d.location is not None and d.location.file == str(path) for d in caught.value.diagnostics)
 
 
 def test_malformed_files_are_refused_not_crashed_on() -> None:
