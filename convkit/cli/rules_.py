@@ -48,7 +48,9 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool, verbose: int, deb
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.rules")
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MODEL...")
 @click.option(
-    "--golden", type=click.Path(path_type=Path), metavar="GOLDEN.txt",
+    "--golden",
+    type=click.Path(path_type=Path),
+    metavar="GOLDEN.txt",
     help="Compare the verdicts with this file, and exit with 1 where they differ.",
 )
 @click.option("--update", is_flag=True, help="Write the golden file instead.")

@@ -26,6 +26,9 @@ Lowering = Callable[["Builder", ir.Node], Result]
 NHWC = (0, 2, 3, 1)
 NCHW = (0, 3, 1, 2)
 
+_SAME_BITS = ("ADD", "SUB", "MUL", "EQUAL", "NOT_EQUAL")
+_SAME_ORDER = ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "MAXIMUM", "MINIMUM")
+
 _LOWERINGS: dict[tuple[str, str], Lowering] = {}
 
 
@@ -212,6 +215,8 @@ class Builder:
         constant. So beside a constant of several elements a value gets all dimensions of the result, with
         one more in front where the constant has more than one batch. No value of rank 0 is broadcast.
         """
+        if a.dtype == b.dtype == np.uint64 and code in (*_SAME_BITS, *_SAME_ORDER):
+            return self._unsigned(code, a, b, dtype)
         shape = np.broadcast_shapes(a.shape, b.shape)
         arrays = [t for t in (a, b) if t.data is not None and t.data.size > 1]
         batched = len(shape) < 4 and any(t.rank == len(shape) and t.shape[0] > 1 for t in arrays)
@@ -226,6 +231,24 @@ class Builder:
 
         full = (1,) * batched + shape
         return self.reshape(self.emit(code, [fitted(a), fitted(b)], full, dtype, **options), shape)
+
+    def _unsigned(self, code: str, a: Tensor, b: Tensor, dtype: Any) -> Tensor:
+        """uint64 by way of int64: sums and products have the same bits, the order is that of x - 2^63."""
+        signed = []
+        for t in (a, b):
+            if t.data is not None:
+                t = self.const(t.data.view(np.int64), hint="signed")
+            else:
+                t = self.emit("BITCAST", [t], t.shape, np.int64)
+            if code in _SAME_ORDER:
+                t = self.binary("ADD", t, self.scalar_like(t, np.iinfo(np.int64).min))
+            signed.append(t)
+        y = self.binary(code, signed[0], signed[1], dtype)
+        if dtype is not None:
+            return y
+        if code in _SAME_ORDER:
+            y = self.binary("ADD", y, self.scalar_like(y, np.iinfo(np.int64).min))
+        return self.emit("BITCAST", [y], y.shape, np.uint64)
 
     def unary(self, code: str, x: Tensor, dtype: Any = None, **options: Any) -> Tensor:
         """A unary elementwise operator."""

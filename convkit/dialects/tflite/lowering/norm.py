@@ -41,8 +41,15 @@ def batch_normalization(b: Builder, node: ir.Node) -> Tensor:
     if attr(node, "training_mode", 0):
         raise UnsupportedError("it is in training mode")
     statistics = [None if t is None else t.data for t in (scale, bias, mean, var)]
-    if x is None or any(s is None for s in statistics):
-        raise UnsupportedError("its statistics are not constant")
+    assert x is not None
+    if any(s is None for s in statistics):
+        assert scale is not None
+        assert bias is not None
+        assert mean is not None
+        assert var is not None
+        by = b.binary("MUL", scale, _inverse_deviation(b, var, attr(node, "epsilon", 1e-5)))
+        up = b.binary("SUB", bias, b.binary("MUL", mean, by))
+        return _scaled(b, x, _along(b, by, x), _along(b, up, x))
     gain, shift, center, spread = (np.asarray(s, np.float64) for s in statistics)
     a = gain / np.sqrt(spread + attr(node, "epsilon", 1e-5))
     c = shift - center * a
