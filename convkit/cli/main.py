@@ -13,6 +13,7 @@ _COMMANDS = {
     "compile": "Compile a model to the file a target runs, verify it, and report.",
     "check": "Say what would not run on the accelerator, and why; write nothing.",
     "import": "Write a model of any format as ONNX in normal form.",
+    "quantize": "Compare quantization schemes: size, latency, loss.",
     "diff": "Compare two models of any formats, output by output or layer by layer.",
     "inspect": "Show a model's operators with their MACs, parameters and bytes.",
     "targets": "List the targets, or show one with its operators and rules.",

@@ -128,6 +128,8 @@ class Compilation:
         the final operators and types, and made-up ranges. What reads ONNX judges the normal form itself."""
         with self.clock.stage("lower"):
             if dialect == "onnx":
+                if self.options.quantization is not None:
+                    raise _not_quantized(self.target.name)
                 view = as_graph(model)
                 return view, view, LayoutStats(0, 0, 0, 0)
             floats, layout = lower_to_tflite(model, self.options)
@@ -273,6 +275,14 @@ def _judged_only(target: str) -> ConvkitError:
         "judged-only",
         f"for {target} a model is judged, not written",
         help=f"convkit check MODEL --target {target}",
+    )
+
+
+def _not_quantized(target: str) -> ConvkitError:
+    return error(
+        "not-quantized",
+        f"target {target} reads ONNX, and convkit quantizes TFLite only",
+        help="leave --quantize out, or quantize by the vendor's own tool",
     )
 
 

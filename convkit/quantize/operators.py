@@ -92,6 +92,10 @@ def fixed_grid(code: str, dtype: np.dtype[Any]) -> Quantization | None:
     return None if found is None else grid(*found)
 
 
+_LARGEST = 1e30
+"""Constants from here on, infinite ones among them, have no grid."""
+
+
 def is_activation(op: Op, at: int) -> bool:
     """Whether input `at` is quantized as an activation is: float, and no filters or bias."""
     tensor = op.inputs[at]
@@ -113,7 +117,10 @@ def results(op: Op) -> list[Tensor]:
 
 def has_kernel(op: Op, dtype: np.dtype[Any]) -> bool:
     """Whether the operator, as it stands, has a kernel for activations of `dtype`."""
-    if dtype not in quantized_dtypes(op.code) or not (activations(op) or results(op)):
+    read = activations(op)
+    if dtype not in quantized_dtypes(op.code) or not (read or results(op)):
+        return False
+    if any(t.data is not None and t.data.size and not np.abs(t.data).max() < _LARGEST for t in read):
         return False
     roles = WEIGHTED.get(op.code)
     if roles is None:

@@ -20,6 +20,7 @@ from convkit.quantize.grid import INT8, INT16
 from convkit.quantize.observers import observer_factory
 from convkit.quantize.plan import Plan, assign_grids, observed, plan
 from convkit.quantize.run import Sample
+from convkit.quantize.spell import spell
 from convkit.quantize.weights import quantize_weights
 
 Scheme = Literal["int8", "int16x8", "dynamic", "w8", "fp16"]
@@ -68,7 +69,7 @@ class Settings:
 @dataclass(frozen=True)
 class Quantized:
     """A quantized graph; `left_float` holds operators of the float graph that have no kernel for the
-    scheme, `equalized` the number of channels groups that were rescaled."""
+    scheme, `equalized` counts the pairs of layers whose channels were evened out."""
 
     graph: Graph
     left_float: tuple[Op, ...] = ()
@@ -111,13 +112,17 @@ def quantize(graph: Graph, settings: Settings, samples: Sequence[Sample] = ()) -
             help="give data by --calibration FILE.npz; --calibration random is for trials only: its ranges "
             "are not those of real inputs",
         )
-    plan_for(graph, settings)
-    equalized = 0
-    if settings.equalize:
-        graph, equalized = equalize(graph)
+    plan_for(spell(graph), settings)  # refuses before anything is run
+    graph, equalized = prepare(graph, settings)
     planned = plan_for(graph, settings)
     seen = calibrate(graph, observed(planned), samples, observer_factory(settings.method))
     return replace(finish(planned, seen, settings), equalized=equalized)
+
+
+def prepare(graph: Graph, settings: Settings) -> tuple[Graph, int]:
+    """The float graph in the form that quantizes best: same function; and how many pairs were equalized."""
+    graph = spell(graph)
+    return equalize(graph) if settings.equalize else (graph, 0)
 
 
 def provisional(graph: Graph, settings: Settings) -> Graph:
@@ -125,7 +130,7 @@ def provisional(graph: Graph, settings: Settings) -> Graph:
     spent on it."""
     if not settings.needs_calibration:
         return quantize(graph, replace(settings, equalize=False)).graph
-    planned = plan_for(graph, settings)
+    planned = plan_for(spell(graph), settings)
     ranges = {id(t): (-1.0, 1.0) for t in observed(planned)}
     return finish(planned, Calibration(ranges, {}), settings).graph
 

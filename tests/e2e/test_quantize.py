@@ -110,3 +110,15 @@ def test_arrays_and_generators_from_python(folder: Path) -> None:
         return convkit.compile(folder / "net.onnx", "tflite-cpu", quantize="int8", calibration=data).artifact
 
     assert compiled({"x": samples}) == compiled(sample[None] for sample in samples)
+
+
+def test_preview_compares_schemes_and_ranks_layers(folder: Path) -> None:
+    said = ["quantize", str(folder / "net.onnx"), "--preview", "--calibration", str(folder / "data.npz")]
+    result = CliRunner().invoke(main, [*said, "--sensitivity", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["calibrated"], found["measured"]) == (6, 2)
+    loss = {row["name"]: row["outputs"][0]["sqnr_db"] for row in found["rows"]}
+    assert loss["fp32"] is None
+    assert loss["fp16"] > loss["int16x8"] > loss["int8, min-max"] > 25
+    assert {layer["code"] for layer in found["layers"]} >= {"CONV_2D", "PRELU", "TRANSPOSE_CONV"}
