@@ -28,7 +28,8 @@ RESULTS = Path(__file__).with_suffix(".json")
 _NOTE = (
     "each case alone, with `-kat` for all inputs; an output also counts as right with its axes in "
     "another order, since the peer moves channels last; files with custom operators that no interpreter "
-    "resolves are failures"
+    "resolves are failures; refused are also conversions that crash or run out of time; no inputs were bound "
+    "for the peer, as they are for convkit where a parameter is an input"
 )
 
 
