@@ -38,6 +38,7 @@ from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
 from convkit.quantize.quantizer import provisional
 from convkit.report import Artifact, OracleAnswer, QuantizationSummary, Report, to_json
+from convkit.rewrite import apply_rewrites, get_rewrite
 from convkit.targets import Target, judge, load_target
 
 Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
@@ -86,6 +87,15 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+Form = tuple[str, tuple[str, ...]]
+"""What a target reads: its dialect, and the rewrites that give the spelling it runs best."""
+
+
+def form_of(target: Target) -> Form:
+    """The form a target is given; targets of one form share the lowering."""
+    return target.dialect, target.pipeline
+
+
 class Compilation:
     """One model on its way to one target; the stages in the order they run."""
 
@@ -123,10 +133,14 @@ class Compilation:
         """Whether the target's own file is written here; what reads ONNX is judged only."""
         return self.target.dialect == "tflite"
 
-    def lowered(self, model: ir.Model, dialect: str) -> Lowered:
+    def lowered(self, model: ir.Model, form: Form) -> Lowered:
         """The float graph of a model in normal form, and the graph to judge: with quantization, one that has
         the final operators and types, and made-up ranges. What reads ONNX judges the normal form itself."""
+        dialect, asked = form
         with self.clock.stage("lower"):
+            if asked:
+                model = model.clone()
+                apply_rewrites(model.graph, [get_rewrite(name) for name in asked])
             if dialect == "onnx":
                 if self.options.quantization is not None:
                     raise _not_quantized(self.target.name)
@@ -141,7 +155,7 @@ class Compilation:
 
     def lower(self, model: ir.Model) -> Candidate:
         """Lower a model in normal form to the operators that the target reads, and judge them."""
-        floats, graph, layout = self.lowered(model, self.target.dialect)
+        floats, graph, layout = self.lowered(model, form_of(self.target))
         with self.clock.stage("judge"):
             verdict = judge(graph, self.target)
         return Candidate(model, floats, graph, layout, verdict)
@@ -228,14 +242,16 @@ class Compilation:
             options=self.options.described(),
         )
 
-    def lowered_for(self, dialects: Collection[str], model: ir.Model) -> dict[str, Lowered | ConvkitError]:
-        """The model in each dialect, or why it has no form there; raises where it has none in any."""
-        found: dict[str, Lowered | ConvkitError] = {}
-        for dialect in sorted(dialects):  # ONNX first: lowering to TFLite widens the model
+    def lowered_for(self, forms: Collection[Form], model: ir.Model) -> dict[Form, Lowered | ConvkitError]:
+        """The model in each form, or why it has none there; raises where it has none in any."""
+        found: dict[Form, Lowered | ConvkitError] = {}
+        for form in sorted(
+            forms, key=lambda form: form[0] != "onnx"
+        ):  # ONNX first: lowering to TFLite widens the model
             try:
-                found[dialect] = self.lowered(model, dialect)
+                found[form] = self.lowered(model, form)
             except ConvkitError as problem:
-                found[dialect] = problem
+                found[form] = problem
         failed = [problem for problem in found.values() if isinstance(problem, ConvkitError)]
         if failed and len(failed) == len(found):
             raise failed[0]
@@ -251,11 +267,11 @@ class Compilation:
         opset = imported.model.graph.opset_imports.get("")
         manager = self.prepare(imported.model)
         targets = list(targets)
-        found = self.lowered_for({target.dialect for target in targets}, imported.model)
+        found = self.lowered_for({form_of(target) for target in targets}, imported.model)
         shared = self.clock.seconds
         for self.target in targets:
             self.clock = Clock(dict(shared))
-            lowered = found[self.target.dialect]
+            lowered = found[form_of(self.target)]
             if isinstance(lowered, ConvkitError):
                 yield lowered
                 continue

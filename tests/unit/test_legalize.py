@@ -7,7 +7,7 @@ import pytest
 
 from convkit.passes.approximate.prelu import PReluToRelu
 from convkit.passes.fuse import channel_order, pads
-from convkit.passes.legalize import groups, matmul_conv
+from convkit.passes.legalize import groups, matmul_conv, stepped_channels
 from convkit.passes.legalize.prelu import PReluToRelus
 from convkit.rewrite import apply_rewrites
 from tests.unit.rewriting import Net, check, ops, refusal
@@ -136,6 +136,25 @@ def test_channel_gathers_go_into_weights():
     net = Net()
     y = conv(net, net.Gather(net.input(1, 4, 5, 5), net.const(np.int64([2, 0, 3, 3])), axis=1), 3)
     assert "no permutation" in refusal(net.model(y), rewrites[1])
+
+
+def test_stepped_channels_go_into_weights():
+    def stepped(step, count, kernel=1, axis=1):
+        net = Net()
+        x = net.input(1, 8, 6, 6)
+        bounds = [[1], [1 + step * (count - 1) + 1], [axis], [step]]
+        picked = net.Slice(x, *(net.const(np.int64(b)) for b in bounds))
+        return net.model(conv(net, picked, 3, kernel=kernel))
+
+    rewrite = stepped_channels.StridedChannelsIntoConv()
+    check(stepped(2, 4), [rewrite], ["Conv"], 1e-6)
+    assert "fewer than half" in refusal(stepped(3, 3), rewrite)
+    assert "not pointwise" in refusal(stepped(2, 4, kernel=3), rewrite)
+    assert "does not step" in refusal(stepped(1, 4), rewrite)
+    transposed = stepped_channels.StridedChannelsToTranspose()
+    check(stepped(2, 4), [transposed], ["Reshape", "Transpose", "Slice", "Reshape", "Conv"], 1e-6)
+    check(stepped(2, 4, kernel=3), [transposed], ["Reshape", "Transpose", "Slice", "Reshape", "Conv"], 1e-6)
+    assert "one remainder whole" in refusal(stepped(2, 3), transposed)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -16,7 +16,8 @@ from convkit.ir.facts import attr, is_op, shape_of
 def cut(b: Builder, x: Tensor, starts: Sequence[int], steps: Sequence[int], sizes: Sequence[int]) -> Tensor:
     """Per dimension, `sizes` elements from `starts` on, each `steps` (also negative) after the last.
 
-    A negative step reads forward and is turned round by REVERSE_V2. A constant is folded.
+    A negative step reads forward and is turned round by REVERSE_V2. A constant is folded. Steps along one
+    axis alone are a GATHER: TFLite's kernel copies whole rows, that of STRIDED_SLICE number by number.
     """
     rounds = range(x.rank)
     if x.data is not None:
@@ -28,6 +29,9 @@ def cut(b: Builder, x: Tensor, starts: Sequence[int], steps: Sequence[int], size
         if tuple(sizes) != x.shape:
             operands = [x, b.const(lowest, np.int32, "begin"), b.const(sizes, np.int32, "size")]
             x = b.emit("SLICE", operands, sizes)
+    elif (stepped := _only_stepped(x, strides, sizes)) is not None:
+        indices = lowest[stepped] + strides[stepped] * np.arange(sizes[stepped])
+        x = b.emit("GATHER", [x, b.const(indices, np.int32, "indices")], sizes, axis=stepped)
     else:
         ends = [lowest[i] + (sizes[i] - 1) * strides[i] + 1 for i in rounds]
         parts = [b.const(v, np.int32, n) for v, n in ((lowest, "begin"), (ends, "end"), (strides, "strides"))]
@@ -36,6 +40,12 @@ def cut(b: Builder, x: Tensor, starts: Sequence[int], steps: Sequence[int], size
         if steps[axis] < 0 and sizes[axis] > 1:
             x = b.emit("REVERSE_V2", [x, b.const([axis], np.int32, "axis")], x.shape)
     return x
+
+
+def _only_stepped(x: Tensor, strides: Sequence[int], sizes: Sequence[int]) -> int | None:
+    """The one axis that is not taken whole, if it is stepped along."""
+    cut_axes = [i for i in range(x.rank) if strides[i] != 1 or sizes[i] != x.shape[i]]
+    return cut_axes[0] if len(cut_axes) == 1 else None
 
 
 def window(b: Builder, x: Tensor, axis: int, start: int, step: int, size: int) -> Tensor:
