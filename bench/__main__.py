@@ -28,9 +28,9 @@ RESULTS = ROOT / "build" / "bench.json"
 TARGET = "mali-gpu"
 
 
-def convkit(model: Path, out: Path, *options: str) -> Any:
+def convkit(model: Path, out: Path, *options: str, target: str = TARGET) -> Any:
     """Compile as a user does, the whole process from the shell."""
-    command = [sys.executable, "-m", "convkit", "compile", model, "-t", TARGET, "-o", out, "-q", *options]
+    command = [sys.executable, "-m", "convkit", "compile", model, "-t", target, "-o", out, "-q", *options]
     return run(command, cwd=ROOT)
 
 
@@ -54,13 +54,16 @@ def speed(models: list[str], repeat: int) -> dict[str, Any]:
 def quality(models: list[str], repeat: int) -> dict[str, Any]:
     """Operators, TRANSPOSEs, and XNNPACK latency in turns, of both files.
 
-    Both have channels-last inputs and outputs: the peer always makes them so.
+    Both have channels-last inputs and outputs: the peer always makes them so. Operators are those of the
+    file for the GPU, the latency is that of the file for the CPU.
     """
     found = {}
     for name in models:
         ours = WORK / f"{name}-nhwc" / f"{name}.tflite"
         convkit(exported(name), ours.parent, "--io-layout", "nhwc")
-        files = {"convkit": ours}
+        for_cpu = WORK / f"{name}-cpu" / f"{name}.tflite"
+        convkit(exported(name), for_cpu.parent, "--io-layout", "nhwc", target="tflite-cpu")
+        files = {"convkit": for_cpu}
         theirs = WORK / "onnx2tf" / name / "out" / f"{name}_float32.tflite"
         if not theirs.exists() and peers.python() is not None:
             peers.onnx2tf(exported(name), WORK / "onnx2tf" / name)
@@ -70,7 +73,7 @@ def quality(models: list[str], repeat: int) -> dict[str, Any]:
         latency = artifacts.latencies(list(files.values()), rounds=40 * repeat)
         found[name] = {}
         for (tool, path), milliseconds in zip(files.items(), latency, strict=True):
-            operators = artifacts.operators(path)
+            operators = artifacts.operators(ours if tool == "convkit" else path)
             found[name][tool] = {
                 "operators": operators.total(),
                 "transposes": operators["TRANSPOSE"],

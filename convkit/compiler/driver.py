@@ -38,7 +38,7 @@ from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
 from convkit.quantize.quantizer import provisional
 from convkit.report import Artifact, OracleAnswer, QuantizationSummary, Report, to_json
-from convkit.rewrite import apply_rewrites, get_rewrite
+from convkit.rewrite import RewriteStats, apply_rewrites, get_rewrite
 from convkit.targets import Target, judge, load_target
 
 Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
@@ -103,6 +103,7 @@ class Compilation:
         self.source = source
         self.options = options
         self.clock = Clock()
+        self.spelled: dict[Form, RewriteStats] = {}
         self.target = load_target(target) if isinstance(target, str) else target
 
     def load(self) -> Imported:
@@ -128,6 +129,11 @@ class Compilation:
             manager.run(model)
         return manager
 
+    def applied(self, manager: PassManager) -> RewriteStats:
+        """Every rewrite of the pipeline, then those that gave the target its spelling."""
+        spelled = self.spelled.get(form_of(self.target), RewriteStats())
+        return RewriteStats([*manager.stats.applications, *spelled.applications])
+
     @property
     def writes(self) -> bool:
         """Whether the target's own file is written here; what reads ONNX is judged only."""
@@ -140,7 +146,7 @@ class Compilation:
         with self.clock.stage("lower"):
             if asked:
                 model = model.clone()
-                apply_rewrites(model.graph, [get_rewrite(name) for name in asked])
+                self.spelled[form] = apply_rewrites(model.graph, [get_rewrite(name) for name in asked])
             if dialect == "onnx":
                 if self.options.quantization is not None:
                     raise _not_quantized(self.target.name)
@@ -237,7 +243,7 @@ class Compilation:
             partitions=assemble.partition_entries(graph, verdict),
             transfers=transfers,
             levers=levers,
-            rewrites=assemble.rewrite_entries(manager.stats, cures),
+            rewrites=assemble.rewrite_entries(self.applied(manager), cures),
             timings=self.clock.seconds,
             options=self.options.described(),
         )
@@ -245,9 +251,8 @@ class Compilation:
     def lowered_for(self, forms: Collection[Form], model: ir.Model) -> dict[Form, Lowered | ConvkitError]:
         """The model in each form, or why it has none there; raises where it has none in any."""
         found: dict[Form, Lowered | ConvkitError] = {}
-        for form in sorted(
-            forms, key=lambda form: form[0] != "onnx"
-        ):  # ONNX first: lowering to TFLite widens the model
+        # ONNX first: lowering to TFLite widens the model.
+        for form in sorted(forms, key=lambda form: form[0] != "onnx"):
             try:
                 found[form] = self.lowered(model, form)
             except ConvkitError as problem:
