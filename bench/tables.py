@@ -82,10 +82,9 @@ def _quality(found: dict[str, Any]) -> str:
     header = ["model", "operators", "transposes", "ms"]
     header += [f"{_PEER} {column}" for column in header[1:]] + ["ms ratio"]
     text = "## The files\n\nOperators, TRANSPOSEs among them, and the latency in LiteRT with XNNPACK on "
-    text += (
-        "one thread, both with channels-last inputs and outputs: medians of interleaved runs. Operators are "
-    )
-    text += "those of the file for mali-gpu, the latency is that of the file for tflite-cpu. A ratio below 1 says that convkit's file is faster.\n\n"
+    text += "one thread, both with channels-last inputs and outputs: medians of interleaved runs. "
+    text += "Operators are those of the file for mali-gpu, the latency is that of the file for tflite-cpu. "
+    text += "A ratio below 1 says that convkit's file is faster.\n\n"
     text += _table(header, rows)
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
