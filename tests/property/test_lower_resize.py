@@ -33,6 +33,10 @@ def resized(x: np.ndarray, scales: list[float], by_size: bool, **attributes: obj
 )
 def test_nearest(scales: list[float], by_size: bool, coordinates: str, rounding: str) -> None:
     x = normal(np.random.default_rng(0), 2, 3, *(5, 6, 4)[: len(scales)])
+    if coordinates == "half_pixel_symmetric":
+        # A size that is cut off shifts the grid by a fraction that can land on a whole number: which
+        # neighbour is nearest is then the order of float32 operations, that the standard leaves open.
+        assume(all(n * scale % 1 == 0 for n, scale in zip(x.shape[2:], scales, strict=True)))
     model = resized(
         x, scales, by_size, mode="nearest", coordinate_transformation_mode=coordinates, nearest_mode=rounding
     )
