@@ -96,7 +96,11 @@ def _parse_share(ctx: click.Context, param: click.Parameter, text: str | None) -
     help="Exit with 1 only for what got worse since this report.",
 )
 @click.option(
-    "--what-if", "questions", multiple=True, callback=parse_questions, metavar="CHOICE",
+    "--what-if",
+    "questions",
+    multiple=True,
+    callback=parse_questions,
+    metavar="CHOICE",
     help="Also tell what allow=retrain, precision=fp16 or shape=NAME:SHAPE would change. Repeatable.",
 )
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Models at once; default: cores.")
