@@ -10,16 +10,14 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from convkit.dialects.tflite.graph import Op
 from convkit.targets.dialects import DIALECTS, Dialect
 from convkit.targets.syntax import SourceText, parse
 from convkit.targets.target import Condition, Value
+from convkit.targets.tree import Token, Tree
 from convkit.targets.vocabulary import Predicate
-
-if TYPE_CHECKING:
-    from lark import Token, Tree
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -61,7 +59,7 @@ class Checker:
         fields = [set(dialect.default_options(code)) for code in codes]
         self.options = set.intersection(*fields) if fields else set()
 
-    def condition(self, tree: Tree[Token]) -> Condition:
+    def condition(self, tree: Tree) -> Condition:
         """The function of a `when`; it must be true or false."""
         return cast(Condition, self._want(tree, "truth").run)
 
@@ -73,8 +71,8 @@ class Checker:
         while (start := text.find("{", position)) >= 0:
             end = text.find("}", start)
             if end < 0:
-                column = (token.column or 1) + 1 + start
-                raise self.source.problem("message", "a { in a message needs its }", token.line or 1, column)
+                column = token.place.column + 1 + start
+                raise self.source.problem("message", "a { in a message needs its }", token.place.line, column)
             parts += [text[position:start], self._quoted(token, text[start + 1 : end], start + 2)]
             position = end + 1
         parts.append(text[position:])
@@ -82,57 +80,55 @@ class Checker:
 
     def _quoted(self, token: Token, text: str, offset: int) -> Expression:
         # Blank out the file but for the expression, so that errors point into the file.
-        lines = ["" for _ in range((token.line or 1) - 1)] + [" " * ((token.column or 1) - 1 + offset) + text]
+        lines = ["" for _ in range(token.place.line - 1)] + [" " * (token.place.column - 1 + offset) + text]
         blanked = SourceText("\n".join(lines), self.source.file, self.source.trees)
         tree = _reparse(blanked, self.source)
         found = self._expression(tree)
         if found.kind == "tensor":
             raise self.source.problem(
-                "type", "a message cannot quote a tensor", token.line or 1, (token.column or 1) + offset
+                "type", "a message cannot quote a tensor", token.place.line, token.place.column + offset
             )
         return found
 
-    def _want(self, tree: Tree[Token] | Token, kind: str) -> Expression:
+    def _want(self, tree: Tree, kind: str) -> Expression:
         found = self._expression(tree)
         if found.kind != kind:
-            line, column = _place(tree)
             wanted, got = _KIND_WORDS[kind], _KIND_WORDS[found.kind]
-            raise self.source.problem("type", f"expected {wanted}, found {got}", line, column)
+            raise self.source.at(tree, "type", f"expected {wanted}, found {got}")
         return found
 
-    def _expression(self, tree: Tree[Token] | Token) -> Expression:
-        node = cast("Tree[Token]", tree)
-        return cast(Expression, getattr(self, "_" + node.data.rstrip("_"))(node))
+    def _expression(self, tree: Tree) -> Expression:
+        return cast(Expression, getattr(self, "_" + tree.data.rstrip("_"))(tree))
 
-    def _or(self, tree: Tree[Token]) -> Expression:
+    def _or(self, tree: Tree) -> Expression:
         if len(tree.children) == 1:
             return self._expression(tree.children[0])
         parts = [self._want(child, "truth").run for child in tree.children]
         return Expression("truth", lambda op: _any(p(op) for p in parts))
 
-    def _and(self, tree: Tree[Token]) -> Expression:
+    def _and(self, tree: Tree) -> Expression:
         parts = [self._want(child, "truth").run for child in tree.children]
         return Expression("truth", lambda op: _all(p(op) for p in parts))
 
-    def _negation(self, tree: Tree[Token]) -> Expression:
+    def _negation(self, tree: Tree) -> Expression:
         inner = self._want(tree.children[0], "truth").run
         return Expression("truth", lambda op: None if (x := inner(op)) is None else not x)
 
-    def _compare(self, tree: Tree[Token]) -> Expression:
+    def _compare(self, tree: Tree) -> Expression:
         left_tree, sign, right_tree = tree.children
         left = self._expression(left_tree)
         right = self._constant_of(right_tree, left) or self._expression(right_tree)
         if left.kind != right.kind or left.kind == "tensor":
             message = f"{_KIND_WORDS[left.kind]} cannot be compared with {_KIND_WORDS[right.kind]}"
-            raise self.source.at(cast("Token", sign), "type", message)
+            raise self.source.at(sign, "type", message)
         if left.kind != "number" and str(sign) not in {"==", "!="}:
             message = f"{_KIND_WORDS[left.kind]} has no order; use == or !="
-            raise self.source.at(cast("Token", sign), "type", message)
+            raise self.source.at(sign, "type", message)
         return Expression("truth", _lifted(_COMPARISONS[str(sign)], left.run, right.run))
 
-    def _member(self, tree: Tree[Token]) -> Expression:
+    def _member(self, tree: Tree) -> Expression:
         left = self._want(tree.children[0], "constant")
-        names = [self._checked_constant(cast("Token", t), left.domain) for t in tree.children[1:]]
+        names = [self._checked_constant(t, left.domain) for t in tree.children[1:]]
         return Expression("truth", lambda op: None if (x := left.run(op)) is None else x in names)
 
     def _constant_of(self, tree: Any, left: Expression) -> Expression | None:
@@ -146,12 +142,12 @@ class Checker:
             raise self.source.unknown(token, f"the {domain}", self.dialect.enum_values(domain))
         return str(token)
 
-    def _constant(self, tree: Tree[Token]) -> Expression:
-        token = cast("Token", tree.children[0])
+    def _constant(self, tree: Tree) -> Expression:
+        token = tree.children[0]
         help = "a name in capitals stands right of ==, != or in {...}, or is a type in a call"
         raise self.source.at(token, "type", f"{str(token)!r} cannot stand here", help)
 
-    def _sum(self, tree: Tree[Token]) -> Expression:
+    def _sum(self, tree: Tree) -> Expression:
         found = self._want(tree.children[0], "number").run
         for sign, child in zip(tree.children[1::2], tree.children[2::2], strict=True):
             found = _lifted(_ARITHMETIC[str(sign)], found, self._want(child, "number").run)
@@ -159,17 +155,17 @@ class Checker:
 
     _product = _sum
 
-    def _minus(self, tree: Tree[Token]) -> Expression:
+    def _minus(self, tree: Tree) -> Expression:
         inner = self._want(tree.children[0], "number").run
         return Expression("number", lambda op: None if (x := inner(op)) is None else -x)
 
-    def _number(self, tree: Tree[Token]) -> Expression:
+    def _number(self, tree: Tree) -> Expression:
         text = str(tree.children[0])
         number = int(text) if text.isdigit() else float(text)
         return Expression("number", lambda op: number)
 
-    def _name(self, tree: Tree[Token]) -> Expression:
-        token = cast("Token", tree.children[0])
+    def _name(self, tree: Tree) -> Expression:
+        token = tree.children[0]
         name = str(token)
         if name in self.roles:
             return Expression("tensor", lambda op: self.dialect.tensors_of_role(op, name) or [])
@@ -196,8 +192,8 @@ class Checker:
             raise self.source.at(token, "type", f"the option {name!r} is a list; no rule can ask for it")
         return Expression(kind, lambda op: op.options.get(name, defaults[op.code]), enum or "")
 
-    def _axis(self, tree: Tree[Token]) -> Expression:
-        role_token, axis_token = (cast("Token", child) for child in tree.children)
+    def _axis(self, tree: Tree) -> Expression:
+        role_token, axis_token = (child for child in tree.children)
         role, axis = str(role_token), str(axis_token)
         if f"{role}.{axis}" in self.predicates:
             return self._applied(role_token, self.predicates[f"{role}.{axis}"], [])
@@ -215,8 +211,8 @@ class Checker:
 
         return Expression("number", size)
 
-    def _call(self, tree: Tree[Token]) -> Expression:
-        token = cast("Token", tree.children[0])
+    def _call(self, tree: Tree) -> Expression:
+        token = tree.children[0]
         arguments = [child for child in tree.children[1:] if child is not None]
         calls = {p.name: p for p in self.predicates.values() if p.arguments}
         if str(token) not in calls:
@@ -243,8 +239,7 @@ class Checker:
         if kind != "constant":
             return self._want(tree, kind).run
         if tree.data != "constant":
-            line, column = _place(tree)
-            raise self.source.problem("type", "expected a type such as FLOAT32", line, column)
+            raise self.source.at(tree, "type", "expected a type such as FLOAT32")
         name = self._checked_constant(tree.children[0], _DTYPES)
         return lambda op: name
 
@@ -257,7 +252,7 @@ _KIND_WORDS = {
 }
 
 
-def _reparse(blanked: SourceText, source: SourceText) -> Tree[Token]:
+def _reparse(blanked: SourceText, source: SourceText) -> Tree:
     """Parse a part of a file, with errors that show the whole line of the file."""
     from convkit.diagnostics import ConvkitError
 
@@ -270,11 +265,6 @@ def _reparse(blanked: SourceText, source: SourceText) -> Tree[Token]:
         message = first.message.replace("the file ends", "the expression ends")
         code = first.code.removeprefix("rules-")
         raise source.problem(code, message, place.line or 1, place.column or 1) from None
-
-
-def _place(tree: Any) -> tuple[int, int]:
-    meta = getattr(tree, "meta", tree)
-    return meta.line, meta.column
 
 
 def _any(values: Any) -> bool | None:

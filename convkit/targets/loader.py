@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convkit.diagnostics import did_you_mean, error
 from convkit.dialects.tflite.graph import Op
@@ -17,10 +17,8 @@ from convkit.targets.dialects import DIALECTS, Dialect
 from convkit.targets.reachability import contradiction
 from convkit.targets.syntax import SourceText, grammar_text, parse
 from convkit.targets.target import Condition, Rule, RuleSeverity, Target
+from convkit.targets.tree import Token, Tree
 from convkit.targets.tree_cache import read_trees, write_trees
-
-if TYPE_CHECKING:
-    from lark import Token, Tree
 
 _CHOICES = {
     "dialect": tuple(DIALECTS),
@@ -181,7 +179,7 @@ class _Reader:
             raise self.source.unknown(token, f"the {word}", choices)
         self.said[word] = value
 
-    def _one(self, tree: Tree[Token]) -> None:
+    def _one(self, tree: Tree) -> None:
         token = _token(tree.children[0])
         text = str(token)
         value: object = text[1:-1] if token.type == "STRING" else int(text) if text.isdigit() else text
@@ -189,26 +187,26 @@ class _Reader:
 
     _title = _dialect = _precision = _confidence = _oracle = _layout = _channel_multiple = _unlisted = _one
 
-    def _many(self, tree: Tree[Token]) -> None:
+    def _many(self, tree: Tree) -> None:
         tokens = [_token(child) for child in tree.children]
         self._say(str(tree.data), tokens[0], tuple(str(t) for t in tokens))
 
     _quantization = _pipeline = _many
 
-    def _dtypes(self, tree: Tree[Token]) -> None:
+    def _dtypes(self, tree: Tree) -> None:
         for child in tree.children:
             types = self._dialect_read.enum_values("TensorType")
             if str(child) not in types:
                 raise self.source.unknown(_token(child), "the type", types)
         self._many(tree)
 
-    def _partitions(self, tree: Tree[Token]) -> None:
+    def _partitions(self, tree: Tree) -> None:
         count, least = (child and _token(child) for child in tree.children)
         self._say("max_partitions", _token(count), int(str(count)))
         if least is not None:
             self._say("min_partition_ops", _token(least), int(str(least)))
 
-    def _source(self, tree: Tree[Token]) -> None:
+    def _source(self, tree: Tree) -> None:
         name, text = (_token(child) for child in tree.children)
         if str(name) in self.source_texts:
             raise self.source.at(name, "repeated", f"the source {str(name)!r} is already there")
@@ -219,10 +217,10 @@ class _Reader:
         figures = {str(f.children[0]): float(f.children[1]) for f in tree.children[1:]}
         self.devices[str(tree.children[0])[1:-1]] = figures
 
-    def _everyblock(self, tree: Tree[Token]) -> None:
+    def _everyblock(self, tree: Tree) -> None:
         self.every += self._rules(tree.children, ())
 
-    def _block(self, tree: Tree[Token]) -> None:
+    def _block(self, tree: Tree) -> None:
         tokens = [_token(c) for c in tree.children if getattr(c, "type", "") == "CONSTANT"]
         for token in tokens:
             known = self._dialect_read.operators()
@@ -261,7 +259,7 @@ class _Reader:
         if str(token) in self.ids:
             message = f"the id {str(token)!r} is already taken in {self.ids[str(token)]}"
             raise self.source.at(token, "duplicate-id", message)
-        self.ids[str(token)] = f"line {token.line}"
+        self.ids[str(token)] = f"line {token.place.line}"
         cites = self._clause(clauses, "cite", self.source_texts, "the source")
         if not cites:
             raise self.source.at(token, "missing-cite", f"{token!s} cites no source")
@@ -284,13 +282,13 @@ class _Reader:
             cites,
             fixes,
             self.name,
-            token.line or 0,
+            token.place.line,
         )
 
     def _written(self, when: Any) -> str:
         if when is None:
             return ""
-        return " ".join(self.source.text[when.meta.start_pos : when.meta.end_pos].split())
+        return " ".join(self.source.text[when.place.start : when.place.end].split())
 
     def _clause(
         self, clauses: Sequence[Any], kind: str, known: Collection[str] | None, what: str

@@ -41,7 +41,7 @@ def _bounds(tree: Any) -> Iterator[tuple[str, str, float]]:
 
 
 def _text(tree: Any) -> str:
-    tokens = [str(t) for t in tree.scan_values(lambda _: True)]
+    tokens = [str(t) for t in tree.tokens()]
     return f"{tokens[0]}({', '.join(tokens[1:])})" if tree.data == "call" else " ".join(tokens)
 
 

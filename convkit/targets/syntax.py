@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit.diagnostics import ConvkitError, Location, did_you_mean, error
+from convkit.targets.tree import Token, Tree
 from convkit.targets.tree_cache import Trees, decode, digest, encode
 
 if TYPE_CHECKING:
-    from lark import Lark, Token, Tree
+    import lark
 
 # What the parser's terminals are called in an error message.
 _TERMINALS = {
@@ -55,9 +56,9 @@ class SourceText:
         place = Location(self.file, line, column)
         return error(f"rules-{code}", message, location=place, help=help, notes=notes)
 
-    def at(self, token: Token, code: str, message: str, help: str | None = None) -> ConvkitError:
-        """The exception for a mistake in a token."""
-        return self.problem(code, message, token.line or 1, token.column or 1, help)
+    def at(self, part: Tree | Token, code: str, message: str, help: str | None = None) -> ConvkitError:
+        """The exception for a mistake in a part of the file."""
+        return self.problem(code, message, part.place.line, part.place.column, help)
 
     def unknown(
         self, token: Token, what: str, known: Iterable[str], code: str = "unknown-name"
@@ -75,7 +76,7 @@ def grammar_text() -> str:
 
 
 @cache
-def _parser() -> Lark:
+def _parser() -> lark.Lark:
     from lark import Lark
 
     return Lark(grammar_text(), parser="lalr", start=["start", "or_"], propagate_positions=True)
@@ -86,15 +87,15 @@ def _expected(names: Iterable[str]) -> str:
     return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:]))) or "something else"
 
 
-def parse(source: SourceText, start: str = "start") -> Tree[Token]:
+def parse(source: SourceText, start: str = "start") -> Tree:
     """The syntax tree of a rule file; raises a `rules-syntax` ConvkitError with place and caret."""
     key = digest(start, source.text)
     if key not in source.trees:
         source.trees[key] = encode(_parse(source, start))
-    return decode(source.trees[key])  # type: ignore[no-any-return]
+    return decode(source.trees[key])
 
 
-def _parse(source: SourceText, start: str) -> Tree[Token]:
+def _parse(source: SourceText, start: str) -> lark.Tree[lark.Token]:
     from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
 
     try:

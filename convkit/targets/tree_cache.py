@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit import __version__
+from convkit.targets.tree import Place, Token, Tree
 
 if TYPE_CHECKING:
-    from lark import Token, Tree
+    import lark
 
 _PLACE = ("line", "column", "start_pos", "end_pos")
 
@@ -60,33 +61,24 @@ def write_trees(grammar: str, text: str, trees: Trees) -> None:
             partial.unlink(missing_ok=True)
 
 
-def encode(node: Tree[Token] | Token | None) -> Any:
-    """A tree as [rule, children, place], a token as [type, text, place]; see `_PLACE`."""
+def encode(node: lark.Tree[lark.Token] | lark.Token | None) -> Any:
+    """The parser's tree as [rule, children, place], a token as [terminal, text, place]."""
     if node is None:
         return None
     if isinstance(node, str):
         return [node.type, str(node), [getattr(node, name) for name in _PLACE]]
-    place = None if node.meta.empty else [getattr(node.meta, name) for name in _PLACE]
+    place = [1, 1, 0, 0] if node.meta.empty else [getattr(node.meta, name) for name in _PLACE]
     return [str(node.data), [encode(child) for child in node.children], place]
 
 
-def decode(kept: Any) -> Any:
-    """The inverse of `encode`."""
-    from lark import Token, Tree
-    from lark.tree import Meta
+def decode(kept: Any) -> Tree:
+    """The tree that was encoded."""
+    rule, children, place = kept
+    return Tree(rule, [_decoded(child) for child in children], Place(*place))
 
-    def build(item: Any) -> Any:
-        if item is None:
-            return None
-        name, content, place = item
-        named = dict(zip(_PLACE, place or (), strict=False))
-        if isinstance(content, str):
-            return Token(name, content, **named)
-        meta = Meta()  # type: ignore[no-untyped-call]
-        if place:
-            meta.empty = False
-            for key, value in named.items():
-                setattr(meta, key, value)
-        return Tree(name, [build(child) for child in content], meta)
 
-    return build(kept)
+def _decoded(kept: Any) -> Tree | Token | None:
+    if kept is None:
+        return None
+    name, content, place = kept
+    return Token(name, content, Place(*place)) if isinstance(content, str) else decode(kept)

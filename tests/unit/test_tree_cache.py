@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,10 +52,24 @@ def test_a_folder_that_cannot_be_written_changes_nothing(own_cache: Path) -> Non
     assert _load().name == "mali-gpu"
 
 
-def test_trees_come_back_as_they_were() -> None:
+def test_trees_come_back_with_their_words_and_places() -> None:
     source = syntax.SourceText(Path(rule_folders()[-1], "mali-gpu.rules").read_text(), "mali-gpu.rules")
-    tree = syntax._parse(source, "start")
-    again = tree_cache.decode(tree_cache.encode(tree))
-    assert again == tree
-    first = next(tree.iter_subtrees_topdown())
-    assert next(again.iter_subtrees_topdown()).meta.start_pos == first.meta.start_pos
+    parsed = syntax._parse(source, "start")
+    tree = tree_cache.decode(json.loads(json.dumps(tree_cache.encode(parsed))))
+    assert tree.data == parsed.data
+    read = [(token.type, str(token), *token.place) for token in tree.tokens()]
+    assert read == [
+        (t.type, str(t), t.line, t.column, t.start_pos, t.end_pos)
+        for t in parsed.scan_values(lambda found: found is not None)
+    ]
+    assert all(source.text[token.place.start : token.place.end] == token for token in tree.tokens())
+    assert source.text[tree.place.start : tree.place.end].startswith("target mali-gpu")
+
+
+def test_a_kept_tree_needs_no_parser(own_cache: Path) -> None:
+    load = "from convkit.targets import load_target; load_target('mali-gpu')"
+    command = [sys.executable, "-c", f"import sys; {load}; print('lark' in sys.modules)"]
+    said = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)
+    ]
+    assert said == ["True", "False"]
