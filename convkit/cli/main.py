@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from importlib import import_module
 
 import click
 
 from convkit import __version__
 from convkit.diagnostics import did_you_mean
+
+# A process that lives for one command: objects are many and stay, so collecting them often finds nothing;
+# and numpy's pool of threads costs a tenth of a small compile, and makes sums depend on the machine's cores.
+gc.set_threshold(50_000, 20, 20)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _COMMANDS = {
     "compile": "Compile a model to the file a target runs, verify it, and report.",

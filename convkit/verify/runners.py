@@ -81,6 +81,7 @@ class Reference:
         options.log_severity_level = 4
         options.enable_cpu_mem_arena = False  # one run: an arena only raises the peak
         options.enable_mem_pattern = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

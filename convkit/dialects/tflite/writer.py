@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from typing import Any
 
 import flatbuffers
@@ -51,7 +51,7 @@ class _Tables:
     def __init__(self) -> None:
         self.buffers: list[Any] = [_Buffer()]  # buffer 0 is empty by convention
         self.nbytes = 0
-        self._buffer_of: dict[bytes, int] = {}
+        self._alike: dict[tuple[int, int], list[int]] = {}  # buffers by length and how they begin
         self.codes: list[Any] = []
         self._code_of: dict[tuple[str, int], int] = {}
 
@@ -59,12 +59,14 @@ class _Tables:
         if data is None:
             return 0
         raw = _raw(data)
-        key = hashlib.blake2b(raw, digest_size=16).digest()
-        if key not in self._buffer_of:
-            self._buffer_of[key] = len(self.buffers)
-            self.buffers.append(_Buffer(data=raw))
-            self.nbytes += len(raw) + _ALIGNMENT
-        return self._buffer_of[key]
+        alike = self._alike.setdefault((len(raw), zlib.crc32(raw[:4096])), [])
+        for index in alike:
+            if np.array_equal(self.buffers[index].data, raw):
+                return index
+        alike.append(len(self.buffers))
+        self.buffers.append(_Buffer(data=raw))
+        self.nbytes += len(raw) + _ALIGNMENT
+        return alike[-1]
 
     def code(self, op: Op) -> int:
         key = (op.code, op.version)
