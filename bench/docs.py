@@ -1,6 +1,7 @@
 """Write the generated pages of docs/: `python -m bench.docs`.
 
-`docs/passes.md` lists every rewrite, `docs/targets.md` says of every target what its rule file says;
+`docs/passes.md` lists every rewrite, `docs/targets.md` says of every target what its rule file says,
+`docs/agreement.md` what bench/agreement.json holds of the oracles;
 `docs/rules.md` is written by hand but for its table of words.
 """
 
@@ -10,6 +11,10 @@ import inspect
 import re
 from pathlib import Path
 
+from bench.agreement import load as measured
+from bench.agreement_page import PAGE as AGREEMENT
+from bench.agreement_page import agreement_of
+from bench.agreement_page import page as agreement_page
 from convkit.passes import default_pipeline
 from convkit.rewrite import Rewrite, all_rewrites
 from convkit.targets import Target, available_targets, load_target
@@ -39,8 +44,11 @@ def targets_page() -> str:
         "|---|---|",
         *(f"| {name} | {meaning} |" for name, meaning in _CONFIDENCE.items()),
         "",
-        "| target | what it is | dialect | operators | rules | confidence | oracle |",
-        "|---|---|---|---|---|---|---|",
+        "The agreement with the oracle is that of the target or of the one that it extends, operator by",
+        "operator, as [agreement.md](agreement.md) has it.",
+        "",
+        "| target | what it is | dialect | operators | rules | confidence | oracle | agreement |",
+        "|---|---|---|---|---|---|---|---|",
         *(_row(target) for target in found),
         "",
         "## Sources",
@@ -61,6 +69,7 @@ def _row(target: Target) -> str:
         str(len(target.rules)),
         target.confidence,
         target.oracle or "none",
+        agreement_of(target.oracle, target.lineage, measured()),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -113,6 +122,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "passes.md": passes_page(),
         DOCS / "targets.md": targets_page(),
+        AGREEMENT: agreement_page(measured()),
         rules: rules_page(rules.read_text(encoding="utf-8")),
     }
 

@@ -1,9 +1,10 @@
 """Compile many small models, and hold verdicts and numbers against LiteRT's GPU accelerator.
 
-    python bench/gpu_campaign.py [--only TEXT ...] [--sets onnx torch] [--batches 1 2 3] [--jobs N]
-                                 [--cache DIR] [--json FILE] [--markdown FILE]
+    python -m bench.gpu_campaign [--only TEXT ...] [--sets onnx torch] [--batches 1 2 3] [--jobs N]
+                                 [--cache DIR] [--json FILE]
 
-The sets: the node cases that come with ONNX, and the torch modules of bench/zoo.py and tests/models.py.
+What is found goes into bench/agreement.json (unless `--only` chose some) and docs/agreement.md. The sets: the
+node cases that come with ONNX, and the torch modules of bench/zoo.py and tests/models.py.
 Every operator is asked about on its own and computed there on random inputs, every model as a whole on its
 own inputs. A verdict agrees when what the rules refuse is refused, and what they reject is computed wrong
 or stops the accelerator.
@@ -17,26 +18,27 @@ import multiprocessing
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from bench import agreement, cases
+from convkit.compiler import CompileOptions, CompileResult, compile_model
+from convkit.diagnostics import ConvkitError
+from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.targets import OpVerdict, RuleSeverity, Status, judge, load_target
+from convkit.verify import litert_gpu
+from convkit.verify.inputs import Binding
+from convkit.verify.isolate import folded_constants, isolate
+from convkit.verify.numeric import compare
 
-from bench import agreement, cases  # noqa: E402
-from convkit.compiler import CompileOptions, CompileResult, compile_model  # noqa: E402
-from convkit.diagnostics import ConvkitError  # noqa: E402
-from convkit.dialects.tflite.graph import Graph, Op, Tensor  # noqa: E402
-from convkit.targets import OpVerdict, RuleSeverity, Status, judge, load_target  # noqa: E402
-from convkit.verify import litert_gpu  # noqa: E402
-from convkit.verify.inputs import Binding  # noqa: E402
-from convkit.verify.isolate import folded_constants, isolate  # noqa: E402
-from convkit.verify.numeric import compare  # noqa: E402
-
+_TARGET = "mali-gpu"
+_TRUTH = {"taken": "accelerated", "refused": "fallback", "wrong": "reject", "fails": "reject"}
 _CHUNK = 12
 _SECONDS = 180.0
 
@@ -67,7 +69,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cache", type=Path, help="keep exported models in this folder")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
     names = [
         n for n in cases.names(args.sets, args.batches) if not args.only or any(t in n for t in args.only)
@@ -83,11 +84,44 @@ def main() -> None:
             if args.json:
                 args.json.write_text(json.dumps([asdict(f) for f in results], indent=1))
     results.sort(key=lambda f: f.name)
-    page = agreement.page([asdict(f) for f in results])
-    if args.markdown:
-        args.markdown.write_text(page)
+    records = {f.name: record(f) for f in results}
+    if args.only:
+        print(json.dumps(records, indent=1))
     else:
-        print(page)
+        agreement.store("litert-gpu", _TARGET, records)
+        agreement.write_page()
+
+
+def record(found: Found) -> agreement.Record:
+    """What came out of one model, as bench/agreement.json keeps it."""
+    if found.crashed or found.refused:
+        kind = "crashed" if found.crashed else "refused"
+        return {kind: (found.crashed or found.refused).splitlines()[-1]}
+    ours = [v for v in found.verdicts if v["ours"] != "accelerated"]
+    both = sum(v["theirs"] != "taken" for v in ours)
+    differ = [v for v in found.verdicts if v["ours"] != _TRUTH[v["theirs"]]]
+    return {
+        "ops": found.ops,
+        "ours": len(ours),
+        "theirs": sum(v["theirs"] != "taken" for v in found.verdicts),
+        "both": both,
+        "whole": found.whole,
+    } | agreement.optional(
+        off=dict(Counter(f"{v['code']}: {', '.join(v['rules'])}" for v in ours)),
+        differ=[_sentence(v) for v in differ],
+        error=found.gpu_error,
+        reference_error=found.cpu_error,
+        failed=found.gpu_failed,
+        version=version("ai-edge-litert"),
+    )
+
+
+def _sentence(v: dict[str, Any]) -> str:
+    error = f" (off by {v['error']:.1e})" if v["error"] else ""
+    return (
+        f"operator {v['index']} ({v['code']}): we say {v['ours']}, it is {v['theirs']}{error}; {v['shapes']}"
+        f"{v['words'] and ': '}{v['words']}"
+    )
 
 
 def _examine_chunk(task: tuple[Sequence[str], Path | None]) -> list[Found]:
@@ -103,7 +137,7 @@ def examine(models: Iterable[cases.Case]) -> list[Found]:
         found = Found(name)
         results.append(found)
         try:
-            result = compile_model(proto, "mali-gpu", CompileOptions(verify=False))
+            result = compile_model(proto, _TARGET, CompileOptions(verify=False))
             wanted = cases.reference(proto, feed)
             feeds = _stored(result.graph, feed)
         except ConvkitError as refusal:
@@ -120,7 +154,7 @@ def examine(models: Iterable[cases.Case]) -> list[Found]:
     wholes = [litert_gpu.GpuQuestion(c.result.artifact, c.found.ops, c.feeds) for c in compiled]
     answers = litert_gpu.ask_many([*asked.questions, *wholes], timeout=_SECONDS)
     for c, places, whole in zip(compiled, numbers, answers[len(asked.questions) :], strict=True):
-        judged = judge(c.result.graph, load_target("mali-gpu")).ops
+        judged = judge(c.result.graph, load_target(_TARGET)).ops
         for op, verdict, place in zip(c.result.graph.ops, judged, places, strict=True):
             c.found.verdicts.append(_entry(op, verdict, answers[place], asked.references[place]))
         _whole(c, whole)

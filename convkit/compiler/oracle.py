@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 
@@ -81,11 +82,11 @@ def _answer(
     outputs: tuple[OutputError, ...] = (),
 ) -> OracleAnswer:
     verdicts = candidate.verdict.ops
+    differ = [pair for pair in zip(verdicts, said, strict=True) if not _agree(*pair)]
     disagreements = tuple(
         f"operator {found.index} ({found.code}): we say {found.status}, {name} "
         + (oracle.words or ("takes it" if oracle.taken else "refuses it"))
-        for found, oracle in zip(verdicts, said, strict=True)
-        if not _agree(found, oracle)
+        for found, oracle in differ
     )
     return OracleAnswer(
         name=name,
@@ -96,6 +97,8 @@ def _answer(
         agreement=1 - len(disagreements) / len(said) if said else 1.0,
         disagreements=disagreements,
         outputs=outputs,
+        differ=tuple(found.index for found, _ in differ),
+        version=version("ai-edge-litert"),
     )
 
 

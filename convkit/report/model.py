@@ -252,8 +252,9 @@ class QuantizationSummary:
 class OracleAnswer:
     """What the vendor's own delegate or compiler said of the artifact.
 
-    `refused` holds the indices of operators that it would not take, `disagreements` one sentence per
-    operator where our verdict differs, `outputs` the numeric comparison of what it computed.
+    `refused` holds the indices of operators that it would not take, `differ` those where our verdict is
+    another, `disagreements` a sentence for each of these, `outputs` the numeric comparison of what it
+    computed; `version` is that of the package that was asked.
     """
 
     name: str
@@ -264,6 +265,8 @@ class OracleAnswer:
     agreement: float | None = None
     disagreements: tuple[str, ...] = ()
     outputs: tuple[OutputError, ...] = ()
+    differ: tuple[int, ...] = ()
+    version: str = ""
 
 
 @dataclass(frozen=True)
