@@ -23,6 +23,7 @@ from convkit.compiler.quantized import quantize_stage
 from convkit.compiler.repair import Candidate, Cure, repair
 from convkit.compiler.watch import NumbersWatch
 from convkit.diagnostics import ConvkitError, error
+from convkit.dialects.caffe import lower as lower_to_caffe
 from convkit.dialects.onnx import as_graph
 from convkit.dialects.tflite.graph import Graph
 from convkit.dialects.tflite.layout import LayoutStats, assign_layout
@@ -151,6 +152,9 @@ class Compilation:
                 if self.options.quantization is not None:
                     raise _not_quantized(self.target.name)
                 view = as_graph(model)
+                return view, view, LayoutStats(0, 0, 0, 0)
+            if dialect == "caffe":
+                view = lower_to_caffe(model)
                 return view, view, LayoutStats(0, 0, 0, 0)
             floats, layout = lower_to_tflite(model, self.options)
             graph = floats

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from convkit.dialects.caffe import schema as caffe
 from convkit.dialects.onnx import schema as onnx
 from convkit.dialects.tflite import roles, schema
 from convkit.dialects.tflite.graph import Op, Tensor
@@ -56,6 +57,17 @@ DIALECTS = {
             onnx.default_options,
             onnx.option_enum,
             onnx.enum_values,
+        ),
+        Dialect(
+            "caffe",
+            caffe.operators,
+            caffe.roles,
+            caffe.tensors_of_role,
+            caffe.AXES,
+            caffe.axis_size,
+            caffe.default_options,
+            caffe.option_enum,
+            caffe.enum_values,
         ),
     )
 }

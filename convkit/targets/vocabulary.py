@@ -41,13 +41,15 @@ class Predicate:
 _KINDS = {bool: "truth", int: "number", float: "number", str: "constant", Tensors: "tensor"}
 PREDICATES: dict[str, Predicate] = {}
 """The words for operators of TFLite, and those for every dialect."""
-_OF_DIALECT: dict[str, dict[str, Predicate]] = {"tflite": PREDICATES, "onnx": {}}
+_OF_DIALECT: dict[str, dict[str, Predicate]] = {"tflite": PREDICATES, "onnx": {}, "caffe": {}}
 
 
 def vocabulary(dialect: str) -> dict[str, Predicate]:
     """The words that may be said of an operator of a dialect."""
     if dialect == "onnx":
         from convkit.targets import vocabulary_onnx  # noqa: F401
+    elif dialect == "caffe":
+        from convkit.targets import vocabulary_caffe  # noqa: F401
     return _OF_DIALECT[dialect]
 
 
@@ -59,7 +61,7 @@ def _kind(hint: Any) -> str:
 
 
 def predicate(
-    name: str | None = None, needs: str = "", dialects: tuple[str, ...] = ("tflite", "onnx")
+    name: str | None = None, needs: str = "", dialects: tuple[str, ...] = ("tflite", "onnx", "caffe")
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a word of the language; `needs` are roles that the operator must have."""
 

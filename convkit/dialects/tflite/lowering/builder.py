@@ -16,6 +16,7 @@ from convkit.diagnostics import ConvkitError, Diagnostic, Location, error
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.kernels import computed_in, max_rank, value_input
 from convkit.dialects.tflite.schema import not_computed, type_name
+from convkit.dialects.unsupported import UnsupportedError
 from convkit.ir.facts import dtype_of, input_at, ints, shape_of
 from convkit.ir.normal import spell_out_nodes
 from convkit.ir.origin import Origin, origin_of
@@ -46,10 +47,6 @@ def lowers(*op_types: str, domain: str = "") -> Callable[[Lowering], Lowering]:
 def lowered_operators() -> list[str]:
     """The ONNX operators that have a lowering, sorted."""
     return sorted(op_type for _, op_type in _LOWERINGS)
-
-
-class UnsupportedError(Exception):
-    """Raised by a lowering: this node cannot be expressed, and why (a sentence without a period)."""
 
 
 def constant_ints(node: ir.Node, index: int) -> tuple[int, ...]:

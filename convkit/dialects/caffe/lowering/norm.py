@@ -1,0 +1,84 @@
+"""Normalisations and softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.dialects.caffe.lowering.builder import Builder, constant_of, lowers
+from convkit.dialects.caffe.lowering.conv import inner_product
+from convkit.dialects.caffe.lowering.elementwise import scaled, times
+from convkit.dialects.caffe.lowering.pool import over_map
+from convkit.dialects.tflite.graph import Tensor
+from convkit.dialects.unsupported import UnsupportedError
+from convkit.ir.facts import attr, input_at
+
+
+@lowers("BatchNormalization")
+def batch_normalization(b: Builder, node: ir.Node) -> Tensor:
+    """Scale with bias, of the statistics."""
+    scale, bias, mean, variance = (constant_of(node, i).astype(np.float64) for i in (1, 2, 3, 4))
+    if attr(node, "training_mode", 0):
+        raise UnsupportedError("it is in training mode")
+    x = b.input(node)
+    factor = scale / np.sqrt(variance + attr(node, "epsilon", 1e-5))
+    shape = (-1,) + (1,) * (x.rank - 2)
+    return scaled(b, x, factor.reshape(shape), (bias - mean * factor).reshape(shape))
+
+
+@lowers("LRN")
+def lrn(b: Builder, node: ir.Node) -> Tensor:
+    """LRN with k of 1, which every reader of Caffe has: (k + s) ** -b = k ** -b * (1 + s / k) ** -b."""
+    alpha, beta, k = (
+        float(attr(node, name, d)) for name, d in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    )
+    size = attr(node, "size")
+    if size % 2 == 0 or k <= 0:
+        raise UnsupportedError(f"size {size} and bias {k:g}: Caffe takes an odd size, and a bias above 0")
+    y = b.unary("LRN", b.input(node), local_size=size, alpha=alpha / k, beta=beta)
+    return b.power(y, scale=k**-beta)
+
+
+@lowers("Softmax")
+def softmax(b: Builder, node: ir.Node) -> Tensor:
+    """Softmax along one axis."""
+    x = b.input(node)
+    return b.unary("Softmax", x, axis=attr(node, "axis", -1) % x.rank)
+
+
+@lowers("LogSoftmax")
+def log_softmax(b: Builder, node: ir.Node) -> Tensor:
+    """The logarithm of a softmax."""
+    return b.unary("Log", softmax(b, node))
+
+
+@lowers("LayerNormalization")
+def layer_normalization(b: Builder, node: ir.Node) -> Tensor:
+    """Over the last dimension: products with constant matrices take the mean away and spread the variance."""
+    x = b.input(node)
+    axis = attr(node, "axis", -1) % x.rank
+    if axis != x.rank - 1 or any(v.uses() for v in node.outputs[1:]):
+        raise UnsupportedError("it is over several dimensions, or gives its statistics")
+    size = x.shape[axis]
+    mean = np.full((size, size), 1 / size)
+    centered = inner_product(b, x, np.eye(size) - mean, None, axis)
+    variance = inner_product(b, b.eltwise("PROD", centered, centered), mean, None, axis)
+    inverse = b.power(variance, power=-0.5, shift=attr(node, "epsilon", 1e-5))
+    scale = constant_of(node, 1)
+    bias = np.zeros_like(scale) if input_at(node, 2) is None else constant_of(node, 2)
+    return scaled(b, b.eltwise("PROD", centered, inverse), scale, np.broadcast_to(bias, scale.shape))
+
+
+@lowers("InstanceNormalization")
+def instance_normalization(b: Builder, node: ir.Node) -> Tensor:
+    """Over each map, by poolings and a Scale of two inputs."""
+    x = b.input(node)
+    if x.rank != 4:
+        raise UnsupportedError(f"its input is of rank {x.rank}")
+    mean = times(b, b.power(x, scale=0, shift=1), b.reshape(over_map(b, x, "AVE"), x.shape[:2]))
+    centered = b.eltwise("SUM", x, mean, coeff=(1.0, -1.0))
+    variance = over_map(b, b.eltwise("PROD", centered, centered), "AVE")
+    inverse = b.power(variance, power=-0.5, shift=attr(node, "epsilon", 1e-5))
+    y = b.emit("Scale", [centered, b.reshape(inverse, x.shape[:2])], x.shape, axis=0)
+    scale, bias = (constant_of(node, i).reshape(-1, 1, 1) for i in (1, 2))
+    return scaled(b, y, scale, bias)
