@@ -34,10 +34,10 @@ _SIZES = {
     "block_size": (1, 3),
     "ellipsis_mask": (1,),
     "new_axis_mask": (1,),
-    "kernel_h": (1, 2, 9, 17, 40, 70),
+    "kernel_h": (1, 2, 9, 17, 40, 70, 300),
     "kernel_w": (1, 15),
     "dilation_h": (3, 40),
-    "group": (2, 8),
+    "group": (2, 8, 4096),
     "pad_top": (9, 20),
     "blocksize": (3,),
     "sorted": (0,),
@@ -160,7 +160,7 @@ def _neighbours(op: Op, dialect: Dialect = DIALECTS["tflite"]) -> Iterator[tuple
             yield name, fused
             yield f"{name} INT32", _of_kind(fused, "INT32")
     for name in options:
-        enum = dialect.option_enum(name) if dialect.name == "onnx" else None
+        enum = dialect.option_enum(name) if dialect.name != "tflite" else None
         for member in dialect.enum_values(enum) if enum else ():
             yield f"{name}={member}", replace(op, options={**op.options, name: member})
     if op.code in {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}:
@@ -271,3 +271,42 @@ def onnx_nodes(codes: frozenset[str]) -> tuple[Node, ...]:
                     more = _neighbours(op, dialect)
                     nodes += [Node(f"{code} {name} {n}", o) for n, o in more if "=" in n or n in _CHANGES]
     return tuple(nodes)
+
+
+_CAFFE_INPUTS = {
+    "Convolution": [_MAP, np.ones((8, 8, 3, 3), np.float32), np.ones(8, np.float32)],
+    "Deconvolution": [_MAP, np.ones((8, 8, 2, 2), np.float32), np.ones(8, np.float32)],
+    "InnerProduct": [_MAP, np.ones((4, 288), np.float32), np.ones(4, np.float32)],
+    "Scale": [_MAP, np.ones(8, np.float32), None],
+    "Concat": [_MAP, _MAP],
+    "Eltwise": [_MAP, _MAP],
+}
+_CAFFE_OPTIONS: dict[str, dict[str, Any]] = {
+    "Convolution": {"kernel_h": 3, "kernel_w": 3},
+    "Deconvolution": {"kernel_h": 2, "kernel_w": 2},
+    "Pooling": {"kernel_h": 2, "kernel_w": 2},
+    "Permute": {"order": "P0231"},
+    "Custom": {"operator": "Gelu"},
+}
+
+
+def _caffe_bases(code: str) -> Iterator[Op]:
+    inputs = [_operand(f"in{i}", g) for i, g in enumerate(_CAFFE_INPUTS.get(code, [_MAP]))]
+    out = [Tensor("out", _MAP, dtype_named("FLOAT32"))]
+    op = Op(code, inputs, out, _CAFFE_OPTIONS.get(code, {}))
+    yield op
+    for option, value in (("axis", 2), ("power", 0.3)):
+        if option in DIALECTS["caffe"].default_options(code):
+            yield replace(op, options={**op.options, option: value})
+
+
+@cache
+def caffe_nodes(codes: frozenset[str]) -> tuple[Node, ...]:
+    """Nodes of these Caffe layers, and their neighbours."""
+    dialect = DIALECTS["caffe"]
+    return tuple(
+        Node(f"{code} {name}", op)
+        for code in sorted(codes)
+        for base in _caffe_bases(code)
+        for name, op in [("", base), *_neighbours(base, dialect)]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convkit.dialects.caffe.cost import macs as caffe_macs
 from convkit.dialects.onnx.cost import macs as onnx_macs
 from convkit.dialects.tflite.cost import bytes_moved
 from convkit.dialects.tflite.cost import macs as tflite_macs
@@ -12,4 +13,4 @@ __all__ = ["bytes_moved", "macs"]
 
 def macs(op: Op) -> int:
     """Multiply-accumulates of an operator."""
-    return tflite_macs(op) or onnx_macs(op)
+    return tflite_macs(op) or onnx_macs(op) or caffe_macs(op)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convkit.dialects.tflite.graph import Op
+from convkit.dialects.tflite.graph import Op, Tensor  # noqa: F401 - read by get_type_hints
 from convkit.targets.vocabulary import Tensors, predicate
 
 CAFFE = ("caffe",)

@@ -11,7 +11,7 @@ import pytest
 
 from convkit.dialects.tflite.graph import Op, Quantization, Tensor
 from convkit.targets import Rule, RuleSeverity, available_targets, judge_op, load_target
-from tests.target_nodes import Node, all_nodes, onnx_nodes
+from tests.target_nodes import Node, all_nodes, caffe_nodes, onnx_nodes
 
 _RULES = [
     (target.name, rule)
@@ -26,7 +26,8 @@ def _nodes_by_code(dialect: str) -> dict[str, list[Node]]:
     found: dict[str, list[Node]] = defaultdict(list)
     targets = [target for target in map(load_target, available_targets()) if target.dialect == dialect]
     codes = frozenset(code for target in targets for code in target.ops)
-    for node in all_nodes() if dialect == "tflite" else onnx_nodes(codes):
+    nodes = {"tflite": lambda _: all_nodes(), "onnx": onnx_nodes, "caffe": caffe_nodes}[dialect]
+    for node in nodes(codes):
         found[node.op.code].append(node)
     return found
 

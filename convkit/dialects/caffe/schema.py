@@ -195,7 +195,7 @@ def enum_values(enum: str) -> dict[str, int]:
 
 
 def parameters(op: Op) -> dict[str, Any]:
-    """The fields to write for a layer, in the schema's order: those that differ from their default, and enums."""
+    """The fields to write for a layer, in the schema's order: enums, and what differs from its default."""
     found: dict[str, Any] = {}
     for name, declared in LAYERS[op.code].fields.items():
         value = op.options.get(name)

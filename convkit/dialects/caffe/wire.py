@@ -33,12 +33,12 @@ def text_of(message: Message, indent: str = "") -> Iterator[str]:
 
 def _shown(kind: str, value: Any) -> str:
     if kind == "text":
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return f'"{value}"'
     if kind == "bool":
         return "true" if value else "false"
     if kind == "enum":
         return str(value[0])
-    return repr(float(np.float32(value))) if kind == "float" else str(value)
+    return str(np.float32(value)) if kind == "float" else str(value)
 
 
 def bytes_of(message: Message) -> Iterator[bytes | memoryview]:
@@ -49,7 +49,7 @@ def bytes_of(message: Message) -> Iterator[bytes | memoryview]:
         elif kind == "text":
             yield from _framed(number, [value.encode()])
         elif kind == "floats":
-            yield from _framed(number, [memoryview(np.ascontiguousarray(value, "<f4")).cast("B")])
+            yield from _framed(number, [np.ascontiguousarray(value, "<f4").data.cast("B")])
         elif kind == "packed":
             yield from _framed(number, [b"".join(map(_varint, value))])
         elif kind == "float":

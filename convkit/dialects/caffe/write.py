@@ -21,13 +21,26 @@ def write(graph: Graph, name: str = "model") -> tuple[str, bytes]:
     """
     assert all(op.code != NO_LAYER for op in graph.ops)
     inputs = [_input_layer(tensor) for tensor in graph.inputs]
-    layers = [*inputs, *(_layer(op) for op in graph.ops)]
+    ops = _silenced(graph)
+    layers = [*inputs, *(_layer(op) for op in ops)]
     plain: Message = [("name", _NET_NAME, "text", name)]
     plain += [("layer", _LAYER, "message", layer) for layer in layers]
     with_weights: Message = [("name", _NET_NAME, "text", name)]
     with_weights += [("layer", _LAYER, "message", layer) for layer in inputs]
-    with_weights += [("layer", _LAYER, "message", _layer(op) + _blobs(op)) for op in graph.ops]
+    with_weights += [("layer", _LAYER, "message", _layer(op) + _blobs(op)) for op in ops]
     return "\n".join(text_of(plain)) + "\n", b"".join(bytes_of(with_weights))
+
+
+def _silenced(graph: Graph) -> list[Op]:
+    """The layers, and a Silence for tops that nobody reads, which Caffe would take for outputs."""
+    read = {id(t) for op in graph.ops for t in op.inputs} | {id(t) for t in graph.outputs}
+    found: list[Op] = []
+    for op in graph.ops:
+        found.append(op)
+        unread: list[Tensor | None] = [t for t in op.outputs if id(t) not in read]
+        if unread:
+            found.append(Op("Silence", unread, [], {}, op.origin))
+    return found
 
 
 def _input_layer(tensor: Tensor) -> Message:

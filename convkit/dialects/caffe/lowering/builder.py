@@ -67,6 +67,8 @@ class Builder:
         self.ops: list[Op] = []
         self.tensors: dict[ir.Value, Tensor] = {}
         self._names: set[str] = set()
+        self._flattened: dict[int, Tensor] = {}
+        self._permuted: dict[int, tuple[Tensor, list[int]]] = {}
         self._origin = Origin()
         self._base = ""
 
@@ -134,18 +136,32 @@ class Builder:
         if shape == x.shape:
             return x
         kept = bool(shape) and bool(x.shape) and shape[0] == x.shape[0]
-        return self.emit("Reshape", [x], shape, shape=(0, *shape[1:]) if kept else shape)
+        y = self.emit("Reshape", [x], shape, shape=(0, *shape[1:]) if kept else shape)
+        if kept and len(shape) == 2:
+            self._flattened[id(y)] = x
+        return y
+
+    def unflattened(self, x: Tensor) -> Tensor:
+        """What x is the flattened form of: a layer that flattens by itself needs no Reshape."""
+        return self._flattened.get(id(x), x)
 
     def permute(self, x: Tensor, order: Sequence[int]) -> Tensor:
-        """x with its dimensions permuted; nothing for the identity, a Reshape where only ones move."""
-        order = list(order)
+        """x with its dimensions permuted, in one step with the last; a Reshape where only ones move."""
+        x, first = self.unpermuted(x)
+        order = [first[p] for p in order]
         shape = [x.shape[p] for p in order]
         real = [p for p in order if x.shape[p] != 1]
         if real == sorted(real):
             return self.reshape(x, shape)
         if x.rank > 4:
             raise UnsupportedError(f"a permutation of rank {x.rank}")
-        return self.emit("Permute", [x], shape, order="P" + "".join(map(str, order)))
+        y = self.emit("Permute", [x], shape, order="P" + "".join(map(str, order)))
+        self._permuted[id(y)] = x, order
+        return y
+
+    def unpermuted(self, x: Tensor) -> tuple[Tensor, list[int]]:
+        """What x is a permutation of, and the order of its dimensions there."""
+        return self._permuted.get(id(x), (x, list(range(x.rank))))
 
     # -- the walk ----------------------------------------------------------------------------
 
@@ -168,9 +184,18 @@ class Builder:
             self.tensors[value] = result
 
     def _custom(self, node: ir.Node, why: str) -> list[Tensor]:
-        read = [self.tensors[v] for v in node.inputs if v is not None and v in self.tensors]
+        read = [self._operand(value) for value in node.inputs if value is not None]
         shapes = [shape_of(value) for value in node.outputs]
         return self.emit_many(NO_LAYER, read, shapes, operator=node.op_type, why=why)
+
+    def _operand(self, value: ir.Value) -> Tensor:
+        """What a node reads: a computed value, or a constant of any type as it is."""
+        array = constant(value)
+        return (
+            self.tensors[value]
+            if array is None
+            else Tensor(value.name or "", array.shape, array.dtype, array)
+        )
 
     def graph(self, model: ir.Model) -> Graph:
         """Lower a whole model in normal form."""
@@ -182,28 +207,30 @@ class Builder:
         for node in source:
             self.lower_node(node)
         outputs = [self._output(value, inputs) for value in source.outputs]
-        _silence(self.ops, outputs)
-        names = [[v.name or "" for v in values] for values in (source.inputs, source.outputs)]
-        return Graph(inputs, outputs, self.ops, *names)
+        ops = _alive(self.ops, outputs)
+        given, made = ([v.name or "" for v in values] for values in (source.inputs, source.outputs))
+        return Graph(inputs, outputs, ops, given, made)
 
     def _output(self, value: ir.Value, inputs: list[Tensor]) -> Tensor:
         """An output blob; an input is copied. A constant has no layer that makes it."""
         self._base, self._origin = value.name or "output", Origin()
         tensor = self.tensors.get(value)
         if tensor is None:
-            return self.emit(NO_LAYER, [], shape_of(value), operator="Constant", why="a constant output")
+            given = self._operand(value)
+            return self.emit(NO_LAYER, [given], given.shape, operator="Constant", why="a constant output")
         if any(tensor is x for x in inputs):
             return self.unary("Power", tensor)
         return tensor
 
 
-def _silence(ops: list[Op], outputs: list[Tensor]) -> None:
-    """A top that nobody reads is an output of the net for Caffe, unless a Silence layer swallows it."""
-    read = {id(t) for op in ops for t in op.inputs} | {id(t) for t in outputs}
-    for op in list(ops):
-        unread = [t for t in op.outputs if id(t) not in read]
-        if unread and op.code != NO_LAYER:
-            ops.append(Op("Silence", list(unread), [], {}, op.origin))
+def _alive(ops: list[Op], outputs: list[Tensor]) -> list[Op]:
+    """The layers that an output depends on."""
+    read, kept = {id(t) for t in outputs}, []
+    for op in reversed(ops):
+        if any(id(t) in read for t in op.outputs):
+            read |= {id(t) for t in op.inputs}
+            kept.append(op)
+    return kept[::-1]
 
 
 def lower(model: ir.Model) -> Graph:

@@ -190,7 +190,7 @@ def gemm(b: Builder, node: ir.Node) -> Tensor:
         if bias.ndim == 2 and bias.shape[0] > 1:
             raise UnsupportedError("its bias differs by row")
         bias = np.broadcast_to(bias.reshape(-1), (len(weights),)) * np.float32(attr(node, "beta", 1.0))
-    return inner_product(b, b.input(node), weights, bias, 1)
+    return inner_product(b, b.unflattened(b.input(node)), weights, bias, 1)
 
 
 @lowers("MatMul")

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.caffe.lowering.builder import Builder, constant_of, lowers
-from convkit.dialects.caffe.lowering.conv import inner_product
+from convkit.dialects.caffe.lowering.conv import convolve, inner_product
 from convkit.dialects.caffe.lowering.elementwise import scaled, times
 from convkit.dialects.caffe.lowering.pool import over_map
 from convkit.dialects.tflite.graph import Tensor
@@ -49,24 +49,39 @@ def softmax(b: Builder, node: ir.Node) -> Tensor:
 @lowers("LogSoftmax")
 def log_softmax(b: Builder, node: ir.Node) -> Tensor:
     """The logarithm of a softmax."""
-    return b.unary("Log", softmax(b, node))
+    x = b.input(node)
+    return b.unary("Log", b.unary("Softmax", x, axis=attr(node, "axis", -1) % x.rank))
 
 
 @lowers("LayerNormalization")
 def layer_normalization(b: Builder, node: ir.Node) -> Tensor:
-    """Over the last dimension: products with constant matrices take the mean away and spread the variance."""
+    """Over the last dimension: products with constant matrices take the mean away and spread the variance.
+
+    Where the last dimension is that of channels, moved there, it is done over channels by 1 x 1 convolutions.
+    """
     x = b.input(node)
     axis = attr(node, "axis", -1) % x.rank
     if axis != x.rank - 1 or any(v.uses() for v in node.outputs[1:]):
         raise UnsupportedError("it is over several dimensions, or gives its statistics")
     size = x.shape[axis]
-    mean = np.full((size, size), 1 / size)
-    centered = inner_product(b, x, np.eye(size) - mean, None, axis)
-    variance = inner_product(b, b.eltwise("PROD", centered, centered), mean, None, axis)
-    inverse = b.power(variance, power=-0.5, shift=attr(node, "epsilon", 1e-5))
     scale = constant_of(node, 1)
     bias = np.zeros_like(scale) if input_at(node, 2) is None else constant_of(node, 2)
-    return scaled(b, b.eltwise("PROD", centered, inverse), scale, np.broadcast_to(bias, scale.shape))
+    mean = np.full((size, size), 1 / size)
+    source, order = b.unpermuted(x)
+    over_channels = order == [0, 2, 3, 1]
+
+    def product(value: Tensor, matrix: np.ndarray) -> Tensor:
+        if over_channels:
+            return convolve(b, value, matrix[:, :, None, None])
+        return inner_product(b, value, matrix, None, axis)
+
+    centered = product(source if over_channels else x, np.eye(size) - mean)
+    variance = product(b.eltwise("PROD", centered, centered), mean)
+    inverse = b.power(variance, power=-0.5, shift=attr(node, "epsilon", 1e-5))
+    shape = (size, 1, 1) if over_channels else (size,)
+    y = b.eltwise("PROD", centered, inverse)
+    y = scaled(b, y, scale.reshape(shape), np.broadcast_to(bias, scale.shape).reshape(shape))
+    return b.permute(y, order) if over_channels else y
 
 
 @lowers("InstanceNormalization")
