@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 from importlib import import_module
@@ -11,9 +12,11 @@ import click
 from convkit import __version__
 from convkit.diagnostics import did_you_mean
 
-# A process that lives for one command: objects are many and stay, so collecting them often finds nothing;
-# and numpy's pool of threads costs a tenth of a small compile, and makes sums depend on the machine's cores.
+# A process that lives for one command: objects are many and stay, so collecting them often finds nothing, and
+# collecting all of them at its end is wasted. The threads of numpy cost a tenth of a small compile, and with
+# them sums depend on how many cores a machine has.
 gc.set_threshold(50_000, 20, 20)
+atexit.register(gc.freeze)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _COMMANDS = {

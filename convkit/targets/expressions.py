@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from convkit.dialects.tflite.graph import Op
 from convkit.targets.dialects import DIALECTS, Dialect
-from convkit.targets.syntax import SourceText, parse
+from convkit.targets.syntax import SourceText, parse_expression
 from convkit.targets.target import Condition, Value
 from convkit.targets.tree import Token, Tree
 from convkit.targets.vocabulary import Predicate
@@ -65,29 +65,22 @@ class Checker:
 
     def message(self, token: Token) -> Callable[[Op], str]:
         """The function of a message with `{expression}`s in it."""
-        text = str(token)[1:-1]
+        text = str(token)[:-1]
         parts: list[str | Expression] = []
-        position = 0
+        position = 1
         while (start := text.find("{", position)) >= 0:
             end = text.find("}", start)
             if end < 0:
-                column = token.place.column + 1 + start
-                raise self.source.problem("message", "a { in a message needs its }", token.place.line, column)
-            parts += [text[position:start], self._quoted(token, text[start + 1 : end], start + 2)]
+                raise self.source.problem("message", "a { in a message needs its }", token.start + start)
+            parts += [text[position:start], self._quoted(token.start + start + 1, token.start + end)]
             position = end + 1
         parts.append(text[position:])
         return lambda op: "".join(p if isinstance(p, str) else _shown(p.run(op)) for p in parts)
 
-    def _quoted(self, token: Token, text: str, offset: int) -> Expression:
-        # Blank out the file but for the expression, so that errors point into the file.
-        lines = ["" for _ in range(token.place.line - 1)] + [" " * (token.place.column - 1 + offset) + text]
-        blanked = SourceText("\n".join(lines), self.source.file, self.source.trees)
-        tree = _reparse(blanked, self.source)
-        found = self._expression(tree)
+    def _quoted(self, start: int, end: int) -> Expression:
+        found = self._expression(parse_expression(self.source, start, end))
         if found.kind == "tensor":
-            raise self.source.problem(
-                "type", "a message cannot quote a tensor", token.place.line, token.place.column + offset
-            )
+            raise self.source.problem("type", "a message cannot quote a tensor", start)
         return found
 
     def _want(self, tree: Tree, kind: str) -> Expression:
@@ -250,21 +243,6 @@ _KIND_WORDS = {
     "constant": "a name in capitals",
     "tensor": "a tensor",
 }
-
-
-def _reparse(blanked: SourceText, source: SourceText) -> Tree:
-    """Parse a part of a file, with errors that show the whole line of the file."""
-    from convkit.diagnostics import ConvkitError
-
-    try:
-        return parse(blanked, "or_")
-    except ConvkitError as problem:
-        first = problem.diagnostics[0]
-        place = first.location
-        assert place is not None
-        message = first.message.replace("the file ends", "the expression ends")
-        code = first.code.removeprefix("rules-")
-        raise source.problem(code, message, place.line or 1, place.column or 1) from None
 
 
 def _any(values: Any) -> bool | None:

@@ -259,7 +259,7 @@ class _Reader:
         if str(token) in self.ids:
             message = f"the id {str(token)!r} is already taken in {self.ids[str(token)]}"
             raise self.source.at(token, "duplicate-id", message)
-        self.ids[str(token)] = f"line {token.place.line}"
+        self.ids[str(token)] = f"line {self.source.line(token.start)}"
         cites = self._clause(clauses, "cite", self.source_texts, "the source")
         if not cites:
             raise self.source.at(token, "missing-cite", f"{token!s} cites no source")
@@ -282,13 +282,13 @@ class _Reader:
             cites,
             fixes,
             self.name,
-            token.place.line,
+            self.source.line(token.start),
         )
 
     def _written(self, when: Any) -> str:
         if when is None:
             return ""
-        return " ".join(self.source.text[when.place.start : when.place.end].split())
+        return " ".join(self.source.text[when.start : when.end].split())
 
     def _clause(
         self, clauses: Sequence[Any], kind: str, known: Collection[str] | None, what: str

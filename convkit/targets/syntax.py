@@ -46,19 +46,21 @@ class SourceText:
     file: str
     trees: Trees = field(default_factory=dict, compare=False, repr=False)
 
-    def problem(
-        self, code: str, message: str, line: int, column: int, help: str | None = None
-    ) -> ConvkitError:
-        """The exception for a mistake at a place (1-based), with the line and a caret under it."""
-        lines = self.text.splitlines()
-        shown = lines[line - 1] if 0 < line <= len(lines) else ""
-        notes = (shown, " " * (column - 1) + "^")
-        place = Location(self.file, line, column)
+    def line(self, offset: int) -> int:
+        """The line (1-based) that an offset is in."""
+        return self.text.count("\n", 0, offset) + 1
+
+    def problem(self, code: str, message: str, offset: int, help: str | None = None) -> ConvkitError:
+        """The exception for a mistake at an offset, with its line and a caret under it."""
+        column = offset - self.text.rfind("\n", 0, offset)
+        shown = self.text[offset - column + 1 :].splitlines()[:1]
+        notes = ("".join(shown), " " * (column - 1) + "^")
+        place = Location(self.file, self.line(offset), column)
         return error(f"rules-{code}", message, location=place, help=help, notes=notes)
 
     def at(self, part: Tree | Token, code: str, message: str, help: str | None = None) -> ConvkitError:
         """The exception for a mistake in a part of the file."""
-        return self.problem(code, message, part.place.line, part.place.column, help)
+        return self.problem(code, message, part.start, help)
 
     def unknown(
         self, token: Token, what: str, known: Iterable[str], code: str = "unknown-name"
@@ -87,35 +89,56 @@ def _expected(names: Iterable[str]) -> str:
     return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:]))) or "something else"
 
 
-def parse(source: SourceText, start: str = "start") -> Tree:
+def parse(source: SourceText) -> Tree:
     """The syntax tree of a rule file; raises a `rules-syntax` ConvkitError with place and caret."""
-    key = digest(start, source.text)
+    return _parsed(source, "start", 0, len(source.text))
+
+
+def parse_expression(source: SourceText, start: int, end: int) -> Tree:
+    """The syntax tree of an expression that stands at `start` to `end` of a file; raises like `parse`."""
+    return _parsed(source, "or_", start, end)
+
+
+def _parsed(source: SourceText, rule: str, start: int, end: int) -> Tree:
+    text = source.text[start:end]
+    key = digest(rule, text)
     if key not in source.trees:
-        source.trees[key] = encode(_parse(source, start))
-    return decode(source.trees[key])
+        try:
+            source.trees[key] = encode(_parse(text, rule))
+        except _SyntaxError as mistake:
+            raise source.problem("syntax", str(mistake), start + mistake.offset) from None
+    tree: Tree = decode(source.trees[key], start)
+    return tree
 
 
-def _parse(source: SourceText, start: str) -> lark.Tree[lark.Token]:
+class _SyntaxError(Exception):
+    """What the parser expected or found, at an offset of its text."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+def _parse(text: str, rule: str) -> lark.Tree[lark.Token]:
     from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
 
     try:
-        return _parser().parse(source.text, start=start)
+        return _parser().parse(text, start=rule)
     except UnexpectedToken as problem:
         if problem.token.type == "$END":
-            raise _at_end(source, problem.expected) from None
+            raise _at_end(text, rule, problem.expected) from None
         message = f"expected {_expected(problem.expected)}, found {str(problem.token)!r}"
-        raise source.problem("syntax", message, problem.line, problem.column) from None
+        raise _SyntaxError(message, problem.token.start_pos or 0) from None
     except UnexpectedCharacters as problem:
-        found = source.text[problem.pos_in_stream or 0]
-        message = f"expected {_expected(problem.allowed or ())}, found {found!r}"
-        if found == '"':
+        offset = problem.pos_in_stream or 0
+        message = f"expected {_expected(problem.allowed or ())}, found {text[offset]!r}"
+        if text[offset] == '"':
             message = "a text in quotes must end on the line it starts on"
-        raise source.problem("syntax", message, problem.line, problem.column) from None
+        raise _SyntaxError(message, offset) from None
     except UnexpectedEOF as problem:
-        raise _at_end(source, problem.expected) from None
+        raise _at_end(text, rule, problem.expected) from None
 
 
-def _at_end(source: SourceText, expected: Any) -> ConvkitError:
-    lines = source.text.rstrip().splitlines() or [""]
-    message = f"the file ends where {_expected(expected)} is expected"
-    return source.problem("syntax", message, len(lines), len(lines[-1]) + 1)
+def _at_end(text: str, rule: str, expected: Any) -> _SyntaxError:
+    what = "file" if rule == "start" else "expression"
+    return _SyntaxError(f"the {what} ends where {_expected(expected)} is expected", len(text.rstrip()))

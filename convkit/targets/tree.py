@@ -4,42 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-
-class Place(NamedTuple):
-    """Where a piece of text stands: line and column of its first character (1-based), and its offsets."""
-
-    line: int
-    column: int
-    start: int
-    end: int
+from typing import Any
 
 
 class Token(str):
-    """A word of a rule file: its text, the `type` of its terminal, its place."""
+    """A word of a rule file: its text, the `type` of its terminal, the offset where it starts."""
 
-    __slots__ = ("place", "type")
+    __slots__ = ("start", "type")
 
     type: str
-    place: Place
+    start: int
 
-    def __new__(cls, type: str, text: str, place: Place) -> Token:
+    def __new__(cls, type: str, text: str, start: int) -> Token:
         made = super().__new__(cls, text)
-        made.type, made.place = type, place
+        made.type, made.start = type, start
         return made
 
 
-@dataclass(eq=True)
+@dataclass
 class Tree:
     """What one rule of the grammar matched: the rule's name, its parts (None for an optional part that is
-    absent), its place."""
+    absent), the offsets where it starts and ends."""
 
-    __slots__ = ("children", "data", "place")
+    __slots__ = ("children", "data", "end", "start")
 
     data: str
     children: Sequence[Any]
-    place: Place
+    start: int
+    end: int
 
     def tokens(self) -> Iterator[Token]:
         """Every token below, in the order of the text."""

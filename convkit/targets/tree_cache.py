@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit import __version__
-from convkit.targets.tree import Place, Token, Tree
+from convkit.targets.tree import Token, Tree
 
 if TYPE_CHECKING:
     import lark
 
-_PLACE = ("line", "column", "start_pos", "end_pos")
+_FORMAT = "2"  # another number with every change of `encode`
 
 Trees = dict[str, Any]
 """Encoded trees by the digest of the text that was parsed."""
@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 
 def _file(grammar: str, text: str) -> Path:
-    return cache_folder() / f"rules-{digest(__version__, grammar, text)}.json"
+    return cache_folder() / f"rules-{digest(__version__, _FORMAT, grammar, text)}.json"
 
 
 def read_trees(grammar: str, text: str) -> Trees:
@@ -62,23 +62,20 @@ def write_trees(grammar: str, text: str, trees: Trees) -> None:
 
 
 def encode(node: lark.Tree[lark.Token] | lark.Token | None) -> Any:
-    """The parser's tree as [rule, children, place], a token as [terminal, text, place]."""
+    """The parser's tree as [rule, children, start, end], a token as [terminal, text, start]."""
     if node is None:
         return None
     if isinstance(node, str):
-        return [node.type, str(node), [getattr(node, name) for name in _PLACE]]
-    place = [1, 1, 0, 0] if node.meta.empty else [getattr(node.meta, name) for name in _PLACE]
-    return [str(node.data), [encode(child) for child in node.children], place]
+        return [node.type, str(node), node.start_pos]
+    start, end = (0, 0) if node.meta.empty else (node.meta.start_pos, node.meta.end_pos)
+    return [str(node.data), [encode(child) for child in node.children], start, end]
 
 
-def decode(kept: Any) -> Tree:
-    """The tree that was encoded."""
-    rule, children, place = kept
-    return Tree(rule, [_decoded(child) for child in children], Place(*place))
-
-
-def _decoded(kept: Any) -> Tree | Token | None:
+def decode(kept: Any, offset: int = 0) -> Any:
+    """The tree (or token, or None) that was encoded, of a text that stands at `offset` of its file."""
     if kept is None:
         return None
-    name, content, place = kept
-    return Token(name, content, Place(*place)) if isinstance(content, str) else decode(kept)
+    name, content, start, *end = kept
+    if not end:
+        return Token(name, content, start + offset)
+    return Tree(name, [decode(child, offset) for child in content], start + offset, end[0] + offset)
