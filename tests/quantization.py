@@ -145,14 +145,19 @@ def kernel_case(code: str, samples: int = 4) -> tuple[Graph, list[Sample]]:
     return graph, [[draw(t) for t in graph.inputs] for _ in range(samples)]
 
 
-def lowered(module: nn.Module, *shape: int) -> Graph:
-    """The float TFLite graph of a torch module."""
+def normal_form(module: nn.Module, *shape: int) -> ir.Model:
+    """A torch module in normal form, after the default passes."""
     program = torch.onnx.export(module.eval(), (torch.randn(shape),), dynamo=True, verbose=False)
     assert program is not None
     model: ir.Model = program.model
     normalize(model)
     PassManager(default_pipeline(Exactness.REASSOCIATED)).run(model)
-    return lower_to_tflite(model)[0]
+    return model
+
+
+def lowered(module: nn.Module, *shape: int) -> Graph:
+    """The float TFLite graph of a torch module."""
+    return lower_to_tflite(normal_form(module, *shape))[0]
 
 
 def normal_samples(graph: Graph, count: int, seed: int = 0) -> list[Sample]:

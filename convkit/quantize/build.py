@@ -20,7 +20,7 @@ from convkit.quantize.grid import (
     same_grid,
     weight_grid,
 )
-from convkit.quantize.operators import WEIGHTED, is_activation
+from convkit.quantize.operators import TFLITE, WEIGHTED
 from convkit.quantize.plan import Grids, Plan
 
 _DEAD_CHANNEL = 2.0**-8  # of an output step: how finely a bias is stored where all weights are zero
@@ -73,7 +73,7 @@ class _Builder:
         """Append an operator in integers."""
         inputs = list(op.inputs)
         for at, tensor in enumerate(op.inputs):
-            if tensor is not None and is_activation(op, at):
+            if tensor is not None and TFLITE.is_activation(op, at):
                 inputs[at] = self.as_integer(tensor, self.grids.wanted(op, tensor, dtype), dtype, op.origin)
         outputs = []
         for tensor in op.outputs:

@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from convkit.dialects.tflite.graph import Op, Tensor
+from convkit.quantize.dialect import Operators
 from convkit.quantize.grid import FLOAT32, INT8, decode, encode, weight_grid
-from convkit.quantize.operators import WEIGHTED
 from convkit.quantize.plan import Plan
 
-_CORRECTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+_CORRECTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "Conv", "Gemm"})
 
 
 def correct_biases(planned: Plan, means: Mapping[int, np.ndarray], per_channel: bool) -> Plan:
@@ -27,30 +27,33 @@ def correct_biases(planned: Plan, means: Mapping[int, np.ndarray], per_channel: 
     ops: list[Op] = []
     widths = dict(planned.widths)
     for op in planned.graph.ops:
-        fixed = _corrected(op, means, per_channel) if id(op) in planned.widths else None
+        fixed = _corrected(planned.operators, op, means, per_channel) if id(op) in planned.widths else None
         if fixed is not None:
             widths[id(fixed)] = widths.pop(id(op))
         ops.append(fixed or op)
-    return Plan(replace(planned.graph, ops=ops), widths, planned.left_float)
+    return replace(planned, graph=replace(planned.graph, ops=ops), widths=widths)
 
 
-def _corrected(op: Op, means: Mapping[int, np.ndarray], per_channel: bool) -> Op | None:
-    roles = WEIGHTED.get(op.code)
+def _corrected(operators: Operators, op: Op, means: Mapping[int, np.ndarray], per_channel: bool) -> Op | None:
+    roles = operators.weighted(op)
     if roles is None or op.code not in _CORRECTED or len(op.inputs) <= roles.bias:
         return None
     x, filters, bias = (op.inputs[at] for at in (roles.activation, roles.filters, roles.bias))
     if x is None or filters is None or bias is None or filters.data is None or bias.data is None:
         return None
     mean = means.get(id(x))
-    if mean is None or mean.size != filters.shape[roles.depth]:
+    if mean is None or roles.channel is None or roles.depth is None:
         return None
-    grid = weight_grid(filters.data, roles.channel if per_channel else None)
+    if mean.size != filters.shape[roles.depth]:
+        return None
+    grid = weight_grid(filters.data, operators.scale_axis(op, per_channel))
     off = decode(encode(filters.data, grid, INT8), grid).astype(np.float64) - filters.data
     if roles.channel == roles.depth:
-        shift = off.reshape(-1, mean.size).sum(0) * mean
+        shift = off.sum(tuple(a for a in range(off.ndim) if a != roles.channel)) * mean
     else:
         others = tuple(a for a in range(off.ndim) if a not in (roles.channel, roles.depth))
-        shift = off.sum(others) @ mean
+        summed = off.sum(others)
+        shift = summed @ mean if roles.channel < roles.depth else mean @ summed
     data = (bias.data - shift).astype(np.float32)
     inputs = list(op.inputs)
     inputs[roles.bias] = Tensor(f"{bias.name}/corrected", data.shape, FLOAT32, data)

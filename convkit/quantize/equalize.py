@@ -12,20 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
+from convkit.quantize.dialect import Operators, Weighted
 from convkit.quantize.grid import FLOAT32
-from convkit.quantize.operators import WEIGHTED
 
-_HOMOGENEOUS = frozenset(
-    {
-        "RELU",
-        "LEAKY_RELU",
-        "MAX_POOL_2D",
-        "AVERAGE_POOL_2D",
-        "PAD",
-        "RESIZE_BILINEAR",
-        "RESIZE_NEAREST_NEIGHBOR",
-    }
-)
 _ACTIVATIONS = ("NONE", "RELU")
 _ROUNDS = 40
 _SETTLED = 1e-3
@@ -37,42 +26,42 @@ class _Layer:
     """Filters and bias of an operator, to be rescaled."""
 
     op: Op
+    roles: Weighted
     filters: np.ndarray
     bias: np.ndarray | None
 
     @classmethod
-    def of(cls, op: Op) -> _Layer:
-        roles = WEIGHTED[op.code]
-        filters, bias = op.inputs[roles.filters], _bias(op)
+    def of(cls, op: Op, roles: Weighted) -> _Layer:
+        filters, bias = op.inputs[roles.filters], _bias(op, roles)
         assert filters is not None
         assert filters.data is not None
         stored = None if bias is None or bias.data is None else bias.data.astype(np.float64)
-        return cls(op, filters.data.astype(np.float64), stored)
+        return cls(op, roles, filters.data.astype(np.float64), stored)
 
-    def range(self, axis: int) -> np.ndarray:
+    def range(self, axis: int | None) -> np.ndarray:
         """Greatest magnitude of the filters along every index of an axis."""
         return np.asarray(
             np.abs(self.filters).max(axis=tuple(a for a in range(self.filters.ndim) if a != axis))
         )
 
     def scale_outputs(self, factor: np.ndarray) -> None:
-        self._scale(factor, WEIGHTED[self.op.code].channel)
+        self._scale(factor, self.roles.channel)
         if self.bias is not None:
             self.bias = self.bias * factor
 
     def scale_inputs(self, factor: np.ndarray) -> None:
-        self._scale(factor, WEIGHTED[self.op.code].depth)
+        self._scale(factor, self.roles.depth)
 
-    def _scale(self, factor: np.ndarray, axis: int) -> None:
+    def _scale(self, factor: np.ndarray, axis: int | None) -> None:
+        assert axis is not None
         shape = [1] * self.filters.ndim
         shape[axis] = -1
         self.filters = self.filters * factor.reshape(shape)
 
     def written(self) -> Op:
         """The operator with the rescaled constants."""
-        roles = WEIGHTED[self.op.code]
         inputs = list(self.op.inputs)
-        for at, data in ((roles.filters, self.filters), (roles.bias, self.bias)):
+        for at, data in ((self.roles.filters, self.filters), (self.roles.bias, self.bias)):
             if data is not None:
                 old = self.op.inputs[at]
                 assert old is not None
@@ -81,18 +70,21 @@ class _Layer:
         return replace(self.op, inputs=inputs)
 
 
-def _bias(op: Op) -> Tensor | None:
-    at = WEIGHTED[op.code].bias
-    return op.inputs[at] if at < len(op.inputs) else None
+def _bias(op: Op, roles: Weighted) -> Tensor | None:
+    return op.inputs[roles.bias] if roles.bias < len(op.inputs) else None
 
 
-def equalize(graph: Graph) -> tuple[Graph, int]:
-    """The same function with channel ranges evened out between layers; and the number of pairs of layers."""
-    pairs = _pairs(graph)
+def equalize(graph: Graph, operators: Operators) -> tuple[Graph, int]:
+    """The same function with channel ranges evened out between layers; and the number of pairs of layers.
+
+    The operators of the result stand in the order of those that they replace.
+    """
+    pairs = _Pairs(graph, operators).find()
     layers: dict[int, _Layer] = {}
-    for first, second in pairs:
-        for op in (first, second):
-            layers.setdefault(id(op), _Layer.of(op))
+    for pair in pairs:
+        for op in pair:
+            if id(op) not in layers and (roles := operators.weighted(op)) is not None:
+                layers[id(op)] = _Layer.of(op, roles)
     for _ in range(_ROUNDS):
         moved = 0.0
         for first, second in pairs:
@@ -105,8 +97,8 @@ def equalize(graph: Graph) -> tuple[Graph, int]:
 
 def _even_out(first: _Layer, second: _Layer) -> float:
     """Move the factors that give both layers' channels the same range; the greatest one's logarithm."""
-    before = first.range(WEIGHTED[first.op.code].channel)
-    after = second.range(WEIGHTED[second.op.code].depth)
+    before = first.range(first.roles.channel)
+    after = second.range(second.roles.depth)
     alive = (before > 0) & (after > 0)
     factor = np.ones_like(before)
     factor[alive] = np.sqrt(after[alive] / before[alive])
@@ -116,66 +108,69 @@ def _even_out(first: _Layer, second: _Layer) -> float:
     return float(np.abs(np.log(factor)).max(initial=0.0))
 
 
-def _pairs(graph: Graph) -> list[tuple[Op, Op]]:
-    """Layers that follow one another with nothing between but channelwise homogeneous operators."""
-    consumers = graph.consumers()
-    outputs = {id(t) for t in graph.outputs}
-    readers: dict[int, int] = {}
-    for op in graph.ops:
-        for tensor in op.inputs:
-            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-    found = []
-    for op in graph.ops:
-        if not _rescalable(op, readers):
-            continue
-        tensor = op.output
-        while (
-            id(tensor) not in outputs
-            and len(next_ops := consumers.get(id(tensor), [])) == 1
-            and _passes(next_ops[0], tensor)
-        ):
-            tensor = next_ops[0].output
-        if id(tensor) in outputs or len(next_ops := consumers.get(id(tensor), [])) != 1:
-            continue
-        if _takes_factor(next_ops[0], tensor, readers):
-            found.append((op, next_ops[0]))
-    return found
+class _Pairs:
+    """Finds layers that follow one another with nothing between but channelwise homogeneous operators."""
+
+    def __init__(self, graph: Graph, operators: Operators) -> None:
+        self._graph, self._operators = graph, operators
+        self._consumers = graph.consumers()
+        self._outputs = {id(t) for t in graph.outputs}
+        self._reads: dict[int, int] = {}
+        for op in graph.ops:
+            for tensor in op.inputs:
+                self._reads[id(tensor)] = self._reads.get(id(tensor), 0) + 1
+
+    def find(self) -> list[tuple[Op, Op]]:
+        """The pairs, in order."""
+        found = []
+        for op in self._graph.ops:
+            if self._rescalable(op) and (second := self._follower(op)) is not None:
+                found.append((op, second))
+        return found
+
+    def _follower(self, op: Op) -> Op | None:
+        """The layer into which factors on the output of `op` can move."""
+        tensor, axis = op.output, self._operators.channel(op)
+        while True:
+            readers = self._consumers.get(id(tensor), [])
+            if id(tensor) in self._outputs or len(readers) != 1:
+                return None
+            (reader,) = readers
+            if not self._passes(reader, tensor):
+                return reader if self._takes_factor(reader, tensor, axis % max(tensor.rank, 1)) else None
+            tensor = reader.output
+
+    def _rescalable(self, op: Op) -> bool:
+        """Whether a layer's filters and bias are constants of its own, and factors pass its activation."""
+        roles = self._operators.weighted(op)
+        if roles is None or roles.channel is None or not _lets_factors_pass(op):
+            return False
+        return self._own_constants(op, roles)
+
+    def _own_constants(self, op: Op, roles: Weighted) -> bool:
+        filters, bias = op.inputs[roles.filters], _bias(op, roles)
+        constants = [filters] if bias is None else [filters, bias]
+        return all(
+            t is not None and t.data is not None and t.dtype == FLOAT32 and self._reads[id(t)] == 1
+            for t in constants
+        )
+
+    def _passes(self, op: Op, tensor: Tensor) -> bool:
+        """Whether an operator on `tensor` commutes with positive factors per channel."""
+        return self._operators.homogeneous(op) and op.inputs[0] is tensor and _lets_factors_pass(op)
+
+    def _takes_factor(self, op: Op, tensor: Tensor, axis: int) -> bool:
+        """Whether the inverse factors along an axis of `tensor` can move into the layer that reads it."""
+        roles = self._operators.weighted(op)
+        if roles is None or roles.depth is None or op.inputs[roles.activation] is not tensor:
+            return False
+        if self._operators.channel(op) % tensor.rank != axis or not self._own_constants(op, roles):
+            return False
+        filters = op.inputs[roles.filters]
+        assert filters is not None
+        # One filter channel per input channel: no groups, no depth multiplier, no flattening in between.
+        return tensor.shape[axis] == filters.shape[roles.depth]
 
 
-def _rescalable(op: Op, readers: dict[int, int]) -> bool:
-    """Whether a layer's filters and bias are constants of its own, and its activation lets factors pass."""
-    roles = WEIGHTED.get(op.code)
-    if roles is None or op.options.get("fused_activation_function", "NONE") not in _ACTIVATIONS:
-        return False
-    return _own_constants(op, readers)
-
-
-def _own_constants(op: Op, readers: dict[int, int]) -> bool:
-    roles = WEIGHTED[op.code]
-    filters, bias = op.inputs[roles.filters], _bias(op)
-    constants = [filters] if bias is None else [filters, bias]
-    return all(
-        t is not None and t.data is not None and t.dtype == FLOAT32 and readers[id(t)] == 1 for t in constants
-    )
-
-
-def _passes(op: Op, tensor: Tensor) -> bool:
-    """Whether an operator on `tensor` commutes with positive factors per channel (the last axis)."""
-    if op.code == "PRELU":
-        slope = op.inputs[1]
-        return op.inputs[0] is tensor and slope is not None and slope.is_constant
-    if op.code == "PAD" and tensor.rank and op.output.shape[-1] != tensor.shape[-1]:
-        return False
-    plain = op.options.get("fused_activation_function", "NONE") in _ACTIVATIONS
-    return op.code in _HOMOGENEOUS and op.inputs[0] is tensor and plain
-
-
-def _takes_factor(op: Op, tensor: Tensor, readers: dict[int, int]) -> bool:
-    """Whether the inverse factors of `tensor`'s channels can move into the layer that reads it."""
-    roles = WEIGHTED.get(op.code)
-    if roles is None or op.inputs[roles.activation] is not tensor or not _own_constants(op, readers):
-        return False
-    filters = op.inputs[roles.filters]
-    assert filters is not None
-    # One filter channel per input channel: no groups, no depth multiplier, no flattening in between.
-    return tensor.shape[-1] == filters.shape[roles.depth]
+def _lets_factors_pass(op: Op) -> bool:
+    return op.options.get("fused_activation_function", "NONE") in _ACTIVATIONS

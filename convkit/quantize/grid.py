@@ -30,11 +30,11 @@ def grid(scale: float, zero_point: int = 0) -> Quantization:
     return Quantization(np.asarray([scale], np.float32), np.asarray([zero_point], np.int64))
 
 
-def activation_grid(found: Range, dtype: np.dtype[Any]) -> Quantization:
-    """The grid that holds `found` and zero: asymmetric for int8, symmetric for int16."""
+def activation_grid(found: Range, dtype: np.dtype[Any], symmetric: bool | None = None) -> Quantization:
+    """The grid that holds `found` and zero; with zero point 0 if `symmetric` (by default int16 is)."""
     low, high = min(found[0], 0.0), max(found[1], 0.0)
     limits = np.iinfo(dtype)
-    if dtype == INT16:
+    if dtype == INT16 if symmetric is None else symmetric:
         return grid(max(-low, high) / limits.max or 1.0)
     scale = max((high - low) / (limits.max - limits.min), _SMALLEST_SCALE) if high > low else 1.0
     return grid(scale, int(np.clip(round(limits.min - low / scale), limits.min, limits.max)))

@@ -9,16 +9,8 @@ from typing import Any
 import numpy as np
 
 from convkit.dialects.tflite.graph import Graph, Op, Quantization, Tensor
-from convkit.quantize.grid import FLOAT32, Range, activation_grid, holds
-from convkit.quantize.operators import (
-    MOVEMENT,
-    SELECTING,
-    TIED,
-    activations,
-    fixed_grid,
-    has_kernel,
-    results,
-)
+from convkit.quantize.dialect import Operators, results
+from convkit.quantize.grid import FLOAT32, Range, holds
 
 Chooser = Callable[[Op], "np.dtype[Any] | None"]
 
@@ -28,6 +20,7 @@ class Plan:
     """`widths` holds the element type of each quantized operator's activations, by id(op)."""
 
     graph: Graph
+    operators: Operators
     widths: dict[int, np.dtype[Any]]
     left_float: list[Op] = field(default_factory=list)
 
@@ -36,7 +29,7 @@ class Plan:
         return self.widths.get(id(op))
 
 
-def plan(graph: Graph, choose: Chooser) -> Plan:
+def plan(graph: Graph, choose: Chooser, operators: Operators) -> Plan:
     """Which operators of a float graph are quantized, and to what.
 
     `choose` gives the wish for each operator. An operator without a kernel stays in float, and an
@@ -47,21 +40,21 @@ def plan(graph: Graph, choose: Chooser) -> Plan:
     made: dict[int, np.dtype[Any] | None] = {}
     for op in graph.ops:
         wish = choose(op)
-        if wish is not None and not has_kernel(op, wish):
-            if activations(op) or results(op):
+        if wish is not None and not operators.has_kernel(op, wish):
+            if operators.activations(op) or results(op):
                 left.append(op)
             wish = None
-        if wish is not None and op.code in MOVEMENT:
-            sources = [made.get(id(t), wish) for t in activations(op) if not t.is_constant]
+        if wish is not None and op.code in operators.movement:
+            sources = [made.get(id(t), wish) for t in operators.activations(op) if not t.is_constant]
             quantized = [width for width in sources if width is not None]
             wish = (wish if wish in quantized else quantized[0]) if quantized else None
-            if wish is not None and not has_kernel(op, wish):
+            if wish is not None and not operators.has_kernel(op, wish):
                 wish = None
         if wish is not None:
             widths[id(op)] = wish
         for tensor in op.outputs:
             made[id(tensor)] = wish
-    return Plan(graph, widths, left)
+    return Plan(graph, operators, widths, left)
 
 
 @dataclass(frozen=True)
@@ -102,6 +95,7 @@ def assign_grids(planned: Plan, ranges: Mapping[int, Range]) -> Grids:
     A tensor whose maker knows one grid only lends it to its group if that grid holds the whole group;
     else it keeps it, and is requantized where the group reads it.
     """
+    operators = planned.operators
     groups = _Groups()
     fixed: dict[Any, Quantization] = {}
     members: dict[Any, Tensor] = {}
@@ -110,14 +104,14 @@ def assign_grids(planned: Plan, ranges: Mapping[int, Range]) -> Grids:
         dtype = planned.width(op)
         if dtype is None:
             continue
-        read, made = activations(op), results(op)
+        read, made = operators.activations(op), results(op)
         keys = [(id(t), dtype) for t in (*read, *made)]
         members.update(zip(keys, (*read, *made), strict=True))
-        if op.code in TIED:
+        if op.code in operators.tied:
             groups.join(keys)
-            if op.code in SELECTING:
+            if op.code in operators.selecting:
                 saturating.update((id(t), dtype) for t in read if t.is_constant)
-        only = fixed_grid(op.code, dtype)
+        only = operators.fixed(op.code, dtype)
         if only is not None:
             fixed.update(((id(t), dtype), only) for t in made)
     grouped: dict[Any, list[Any]] = {}
@@ -130,13 +124,14 @@ def assign_grids(planned: Plan, ranges: Mapping[int, Range]) -> Grids:
         found = [_range(members[k], ranges) for k in keys if k not in saturating or len(keys) == 1]
         union = min(low for low, _ in found), max(high for _, high in found)
         lent = next((fixed[k] for k in keys if k in fixed and holds(fixed[k], dtype, union)), None)
-        shared[root] = lent or activation_grid(union, dtype)
+        shared[root] = lent or operators.grid(union, dtype)
         home.update((key, fixed.get(key, shared[root])) for key in keys)
     tied: dict[int, Quantization] = {}
     for op in planned.graph.ops:
         dtype = planned.width(op)
-        if dtype is not None and op.code in TIED:
-            tied[id(op)] = shared[groups.find((id((*activations(op), *results(op))[0]), dtype))]
+        if dtype is not None and op.code in operators.tied:
+            first = (*operators.activations(op), *results(op))[0]
+            tied[id(op)] = shared[groups.find((id(first), dtype))]
     return Grids(home, tied)
 
 
@@ -154,7 +149,7 @@ def observed(planned: Plan) -> list[Tensor]:
         id(t): t
         for op in planned.graph.ops
         if planned.width(op) is not None
-        for t in (*activations(op), *results(op))
+        for t in (*planned.operators.activations(op), *results(op))
         if t.data is None and t.dtype == FLOAT32
     }
     return list(found.values())

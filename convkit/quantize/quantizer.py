@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from convkit.diagnostics import error
+from convkit.diagnostics import ConvkitError, error
 from convkit.dialects.tflite.graph import Graph, Op
 from convkit.dialects.tflite.precision import to_fp16_weights
 from convkit.quantize.build import quantize_graph
@@ -18,6 +18,7 @@ from convkit.quantize.correct import correct_biases
 from convkit.quantize.equalize import equalize
 from convkit.quantize.grid import INT8, INT16
 from convkit.quantize.observers import observer_factory
+from convkit.quantize.operators import TFLITE
 from convkit.quantize.plan import Plan, assign_grids, observed, plan
 from convkit.quantize.run import Sample
 from convkit.quantize.spell import spell
@@ -78,18 +79,33 @@ class Quantized:
 
 def plan_for(graph: Graph, settings: Settings) -> Plan:
     """Which operators are quantized; ConvkitError "no-integer-kernel" under `integer_only`."""
-    planned = plan(graph, settings.wish)
+    planned = plan(graph, settings.wish, TFLITE)
     if settings.integer_only and (planned.left_float or settings.keep):
-        counts = Counter(op.code for op in planned.left_float)
-        raise error(
-            "no-integer-kernel",
-            "the model cannot be integer-only: "
-            + ", ".join(f"{n} x {code}" for code, n in sorted(counts.items()))
-            + f" would stay in float under {settings.scheme}",
-            notes=tuple(f"{op.code} makes {op.outputs[0].name!r}" for op in planned.left_float[:8]),
-            help="allow these in float by leaving --integer-only out, or rewrite them",
-        )
+        raise no_kernel(planned.left_float, settings.scheme)
     return planned
+
+
+def no_kernel(left_float: Sequence[Op], scheme: str) -> ConvkitError:
+    """The refusal of an integer-only model in which operators would stay in float."""
+    counts = Counter(op.code for op in left_float)
+    return error(
+        "no-integer-kernel",
+        "the model cannot be integer-only: "
+        + ", ".join(f"{n} x {code}" for code, n in sorted(counts.items()))
+        + f" would stay in float under {scheme}",
+        notes=tuple(f"{op.code} makes {op.outputs[0].name!r}" for op in left_float[:8]),
+        help="allow these in float by leaving --integer-only out, or rewrite them",
+    )
+
+
+def no_calibration(scheme: str) -> ConvkitError:
+    """The refusal to make ranges up."""
+    return error(
+        "no-calibration",
+        f"{scheme} needs sample data to find the ranges of activations, and none is given",
+        help="give data by --calibration FILE.npz; --calibration random is for trials only: its ranges "
+        "are not those of real inputs",
+    )
 
 
 def quantize(graph: Graph, settings: Settings, samples: Sequence[Sample] = ()) -> Quantized:
@@ -103,15 +119,10 @@ def quantize(graph: Graph, settings: Settings, samples: Sequence[Sample] = ()) -
         to_fp16_weights(copy)
         return Quantized(copy)
     if not settings.needs_calibration:
-        graph, equalized = equalize(graph) if settings.equalize else (graph, 0)
+        graph, equalized = equalize(graph, TFLITE) if settings.equalize else (graph, 0)
         return Quantized(quantize_weights(graph, dynamic=settings.scheme == "dynamic"), (), equalized)
     if not samples:
-        raise error(
-            "no-calibration",
-            f"{settings.scheme} needs sample data to find the ranges of activations, and none is given",
-            help="give data by --calibration FILE.npz; --calibration random is for trials only: its ranges "
-            "are not those of real inputs",
-        )
+        raise no_calibration(settings.scheme)
     plan_for(spell(graph), settings)  # refuses before anything is run
     graph, equalized = prepare(graph, settings)
     planned = plan_for(graph, settings)
@@ -122,7 +133,7 @@ def quantize(graph: Graph, settings: Settings, samples: Sequence[Sample] = ()) -
 def prepare(graph: Graph, settings: Settings) -> tuple[Graph, int]:
     """The float graph in the form that quantizes best: same function; and how many pairs were equalized."""
     graph = spell(graph)
-    return equalize(graph) if settings.equalize else (graph, 0)
+    return equalize(graph, TFLITE) if settings.equalize else (graph, 0)
 
 
 def provisional(graph: Graph, settings: Settings) -> Graph:

@@ -15,9 +15,10 @@ import numpy as np
 from convkit.dialects.tflite.cost import macs
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.quantize.calibrate import Calibration, calibrate
+from convkit.quantize.dialect import results
 from convkit.quantize.grid import FLOAT32, INT8, INT16, decode, encode, weight_grid
 from convkit.quantize.observers import observer_factory
-from convkit.quantize.operators import MOVEMENT, WEIGHTED, has_kernel, results
+from convkit.quantize.operators import MOVEMENT, TFLITE, WEIGHTED
 from convkit.quantize.plan import Grids, Plan, assign_grids, observed
 from convkit.quantize.preview import fidelity, worst_sqnr
 from convkit.quantize.quantizer import Quantized, Settings, finish, plan_for, prepare
@@ -161,7 +162,7 @@ def search_mixed(
 
     def build(count: int) -> Quantized:
         names = [layer.name for layer in ranking[:count]]
-        wide = {n for n in names if raised_to == "int16" and has_kernel(ops[n], INT16)}
+        wide = {n for n in names if raised_to == "int16" and TFLITE.has_kernel(ops[n], INT16)}
         mixed = replace(settings, widen=frozenset(wide), keep=frozenset(names) - wide)
         return finish(plan_for(planned.graph, mixed), seen, mixed)
 

@@ -15,6 +15,7 @@ from convkit.dialects.tflite.versions import assign_versions
 from convkit.dialects.tflite.writer import serialize
 from convkit.quantize import Settings, quantize
 from convkit.quantize.grid import FLOAT32, INT8, INT16
+from convkit.quantize.operators import TFLITE
 from convkit.quantize.quantizer import provisional
 from convkit.quantize.run import Runner
 from convkit.quantize.simulate import operator_errors, step_limit
@@ -62,7 +63,7 @@ def test_equalization_undoes_bad_scaling(good: Graph, bad: Graph) -> None:
 def test_equalization_keeps_the_function(bad: Graph) -> None:
     from convkit.quantize.equalize import equalize
 
-    changed, pairs = equalize(bad)
+    changed, pairs = equalize(bad, TFLITE)
     assert pairs == 9
     assert sqnr(bad, changed, normal_samples(bad, 4)) > 110
 

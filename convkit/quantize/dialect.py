@@ -1,0 +1,103 @@
+"""What quantization asks of a dialect's operators; planning, equalization and bias correction are the same
+for all dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convkit.dialects.tflite.graph import Op, Quantization, Tensor
+from convkit.quantize.grid import FLOAT32, Range
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Positions of activation, filters and bias among the inputs, and the filters' channel axes.
+
+    `channel` is the output channel, `depth` the input channel; of a depthwise filter they are one. Filters
+    whose `channel` is None have one scale, and no factor moves through them.
+    """
+
+    activation: int
+    filters: int
+    bias: int
+    channel: int | None
+    depth: int | None
+
+
+def no_grid(code: str, dtype: np.dtype[Any]) -> Quantization | None:
+    """Of a dialect whose kernels take any grid."""
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Operators:
+    """A dialect's operators, by code.
+
+    `weighted` says where an operator has its weights, None where it has none. Of the sets: `movement` only
+    move numbers and follow what makes their inputs; the inputs and outputs of `tied` share one grid;
+    `selecting` are tied operators whose constants may saturate, since what lies beyond the outputs' range
+    is not selected. `homogeneous` says whether an operator commutes with positive factors per channel of its
+    first input. `reads` are the inputs that are quantized as activations are, None for all
+    that are float; `fixed` is the only grid that an operator's output may have, where the kernel knows one
+    only; `kernel` whether an operator of this code computes on activations of a type. `grid` makes the grid
+    of a range, and `channel` is the axis of the channels that an operator with weights reads and writes.
+    The weights of `per_channel` operators may have a scale per output channel.
+    """
+
+    weighted: Callable[[Op], Weighted | None]
+    movement: frozenset[str]
+    tied: frozenset[str]
+    selecting: frozenset[str]
+    homogeneous: Callable[[Op], bool]
+    reads: Callable[[Op], tuple[int, ...] | None]
+    kernel: Callable[[Op, np.dtype[Any]], bool]
+    grid: Callable[[Range, np.dtype[Any]], Quantization]
+    channel: Callable[[Op], int]
+    per_channel: frozenset[str]
+    fixed: Callable[[str, np.dtype[Any]], Quantization | None] = no_grid
+
+    def is_activation(self, op: Op, at: int) -> bool:
+        """Whether input `at` is quantized as an activation is: float, and no filters or bias."""
+        tensor = op.inputs[at]
+        if tensor is None or tensor.dtype != FLOAT32:
+            return False
+        read = self.reads(op)
+        if read is not None and at not in read:
+            return False
+        roles = self.weighted(op)
+        return roles is None or at == roles.activation
+
+    def activations(self, op: Op) -> list[Tensor]:
+        """The float inputs that are quantized as activations, constants among them."""
+        return [t for at, t in enumerate(op.inputs) if t is not None and self.is_activation(op, at)]
+
+    def scale_axis(self, op: Op, per_channel: bool) -> int | None:
+        """The axis of an operator's filters that has a scale per slice; None for one scale."""
+        roles = self.weighted(op)
+        return roles.channel if roles is not None and per_channel and op.code in self.per_channel else None
+
+    def has_kernel(self, op: Op, dtype: np.dtype[Any]) -> bool:
+        """Whether the operator, as it stands, computes on activations of `dtype`."""
+        read = self.activations(op)
+        if not self.kernel(op, dtype) or not (read or results(op)):
+            return False
+        if any(t.data is not None and t.data.size and not np.abs(t.data).max() < _LARGEST for t in read):
+            return False
+        roles = self.weighted(op)
+        if roles is None:
+            return True
+        constants = [op.inputs[at] for at in (roles.filters, roles.bias) if at < len(op.inputs)]
+        return all(t is None or (t.is_constant and t.dtype == FLOAT32) for t in constants)
+
+
+_LARGEST = 1e30
+"""Constants from here on, infinite ones among them, have no grid."""
+
+
+def results(op: Op) -> list[Tensor]:
+    """The float outputs."""
+    return [t for t in op.outputs if t.dtype == FLOAT32]

@@ -1,0 +1,118 @@
+"""Quantize a model in normal form for a target that reads ONNX: Q/DQ by the target's scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.dialects.tflite.graph import Op, Tensor
+from convkit.quantize.calibrate import Calibration, observe
+from convkit.quantize.correct import correct_biases
+from convkit.quantize.equalize import equalize
+from convkit.quantize.observers import observer_factory
+from convkit.quantize.onnx_build import set_constants, write_qdq
+from convkit.quantize.onnx_operators import View, operators_of, view_of
+from convkit.quantize.plan import Plan, assign_grids, observed, plan
+from convkit.quantize.quantizer import Settings, no_calibration, no_kernel
+from convkit.quantize.run import Sample
+from convkit.targets.scheme import QdqScheme
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A quantized model in normal form; `left_float` holds operators that the scheme does not quantize (of
+    the ONNX view), `equalized` counts the pairs of layers whose channels were evened out."""
+
+    model: ir.Model
+    left_float: tuple[Op, ...] = ()
+    equalized: int = 0
+
+
+def quantize_model(
+    model: ir.Model, settings: Settings, scheme: QdqScheme, samples: Sequence[Sample]
+) -> QuantizedModel:
+    """Quantize a model in normal form; it stays as it is. `samples` are in the order of its inputs.
+
+    Raises ConvkitError "no-calibration", "no-integer-kernel", "calibration-not-finite".
+    """
+    if not samples:
+        raise no_calibration(settings.scheme)
+    model = model.clone()
+    view = view_of(model)
+    _plan(view, settings, scheme)  # refuses before anything is run
+    equalized = 0
+    if settings.equalize:
+        graph, equalized = equalize(view.graph, operators_of(scheme))
+        set_constants(model, view, graph.ops)
+        view = replace(view, graph=graph)
+    planned = _plan(view, settings, scheme)
+    watched = observed(planned)
+    seen = observe(
+        _Runner(model, watched),
+        view.graph,
+        planned.operators,
+        watched,
+        samples,
+        {"": observer_factory(settings.method)},
+    )[""]
+    _finish(model, view, planned, seen, settings, scheme)
+    return QuantizedModel(model, tuple(planned.left_float), equalized)
+
+
+def provisional_model(model: ir.Model, settings: Settings, scheme: QdqScheme) -> ir.Model:
+    """What `quantize_model` gives but for the numbers: to be judged before data is spent on it."""
+    model = model.clone()
+    view = view_of(model)
+    planned = _plan(view, settings, scheme)
+    ranges = {id(t): (-1.0, 1.0) for t in observed(planned)}
+    _finish(model, view, planned, Calibration(ranges, {}), settings, scheme)
+    return model
+
+
+def _plan(view: View, settings: Settings, scheme: QdqScheme) -> Plan:
+    def wish(op: Op) -> np.dtype[np.generic] | None:
+        return None if {t.name for t in op.outputs} & settings.keep else scheme.activations
+
+    planned = plan(view.graph, wish, operators_of(scheme))
+    if settings.integer_only and (planned.left_float or settings.keep):
+        raise no_kernel(planned.left_float, settings.scheme)
+    return planned
+
+
+def _finish(
+    model: ir.Model, view: View, planned: Plan, seen: Calibration, settings: Settings, scheme: QdqScheme
+) -> None:
+    grids = assign_grids(planned, seen.ranges)
+    if settings.correct_bias:
+        planned = correct_biases(planned, seen.means, settings.per_channel)
+    if not settings.per_channel:
+        scheme = replace(scheme, per_channel=frozenset())
+        planned = replace(planned, operators=operators_of(scheme))
+    write_qdq(model, view, planned, grids, scheme, settings.io == "int")
+
+
+class _Runner:
+    """A float model in onnxruntime with the observed tensors as outputs."""
+
+    def __init__(self, model: ir.Model, tensors: Sequence[Tensor]) -> None:
+        from convkit.verify.runners import Reference
+
+        probe = model.clone()
+        inputs = {v.name for v in probe.graph.inputs}
+        by_name = {v.name: v for node in probe.graph for v in node.outputs}
+        present = {v.name for v in probe.graph.outputs}
+        wanted = dict.fromkeys(t.name for t in tensors if t.name not in inputs and t.name not in present)
+        probe.graph.outputs.extend(by_name[name] for name in wanted)
+        self._names = [v.name or "" for v in probe.graph.inputs]
+        self._reference = Reference(ir.to_proto(probe).SerializeToString())
+        self._found: dict[str, np.ndarray] = {}
+
+    def feed(self, sample: Sample) -> None:
+        given = dict(zip(self._names, sample, strict=True))
+        self._found = {**given, **self._reference.run(given)}
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        return self._found[tensor.name]
