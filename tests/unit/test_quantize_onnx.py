@@ -162,7 +162,7 @@ def test_the_model_stays_as_it_is_and_bytes_are_the_same(net: ir.Model) -> None:
         ).SerializeToString()
         for _ in range(2)
     )
-    assert one.SerializeToString() == two.SerializeToString()
+    assert one == two
     assert ir.to_proto(net).SerializeToString() == before
 
 
