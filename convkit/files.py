@@ -60,6 +60,7 @@ def write_all(folder: Path, contents: Mapping[str, Content]) -> None:
     staged: list[tuple[Path, Path]] = []
     try:
         for name, content in contents.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             staged.append((_stage(folder, content), folder / name))
         for temporary, final in staged:
             os.replace(temporary, final)

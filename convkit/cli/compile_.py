@@ -13,6 +13,14 @@ from convkit.diagnostics import ExitCode
 from convkit.files import output_folder, write_all
 
 
+def _parse_pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in values]
+    for name, equals, value in pairs:
+        if not (name and equals):
+            raise click.BadParameter(f"{name + equals + value!r} is not KEY=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
 @click.command("compile")
 @model_argument
 @click.option(
@@ -32,6 +40,17 @@ from convkit.files import output_folder, write_all
 @click.option(
     "--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the report as one page."
 )
+@click.option(
+    "--backend-option",
+    "backend_options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_parse_pairs,
+    help="A setting of the target's backend; see `convkit targets show T`. Repeatable.",
+)
+@click.option(
+    "--no-vendor", is_flag=True, help="Stop at the file that the vendor's compiler would be given (TFLite)."
+)
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against the reference.")
 @click.option("--print-after", metavar="PASS", multiple=True, help="Print the graph after a pass, or `all`.")
 @click.option("--verify-each", is_flag=True, help="Check invariants and numbers after every pass.")
@@ -44,6 +63,8 @@ def command(
     output: Path | None,
     inputs: Path | None,
     html: Path | None,
+    backend_options: dict[str, str],
+    no_vendor: bool,
     no_verify: bool,
     as_json: bool,
     quiet: bool,
@@ -51,18 +72,22 @@ def command(
     debug: bool,
     **compiling: Any,
 ) -> ExitCode:
-    """Compile MODEL for a target. Writes DIR/<stem>.tflite and DIR/report.json, after the artifact was
-    run and its numbers compared with the model's."""
+    """Compile MODEL for a target. Writes the files that the target loads (DIR/<stem>.tflite, or what the
+    vendor's tool makes of it) and DIR/report.json, after the artifact was run, where it can be run here,
+    and its numbers compared with the model's."""
     from convkit.cli.options import compile_options
     from convkit.compiler import compile_model
     from convkit.report import to_json
 
-    options = compile_options(**compiling, inputs=inputs, verify=not no_verify)
     folder = output or Path(f"{stem_of(model)}-{Path(target).stem}")
+    options = compile_options(
+        **compiling, inputs=inputs, verify=not no_verify, vendor=not no_vendor,
+        backend_options=backend_options, stem=stem_of(model), logs=folder,
+    )  # fmt: skip
     with output_folder(folder):  # before the work begins: an unwritable folder is told at once
         with progress(not (quiet or as_json), f"compiling {model.name} for {target}"):
             result = compile_model(model, target, options)
-        report = result.save(folder, stem_of(model))
+        report = result.save(folder)
     if html is not None:
         from convkit.report.check import Checked, CheckResult
         from convkit.report.html import to_html

@@ -29,6 +29,8 @@ _COMMANDS = {
     "targets": "List the targets, or show one with its operators and rules.",
     "explain": "Explain a rule, or the verdict on a node and what almost cured it.",
     "rules": "Check and test rule files of your own.",
+    "toolchain": "List, install or remove the vendors' tools that targets need.",
+    "doctor": "Say what is installed and works here, and what to type for the rest.",
 }
 
 

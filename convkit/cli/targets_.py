@@ -11,7 +11,7 @@ from convkit.cli.console import console, exits
 from convkit.cli.options import common
 from convkit.diagnostics import ExitCode
 
-_FIELDS = ("name", "title", "dialect", "precision", "confidence", "oracle", "lineage")
+_FIELDS = ("name", "title", "dialect", "precision", "confidence", "oracle", "backend", "lineage")
 
 
 @click.group("targets", invoke_without_command=True)
@@ -46,6 +46,20 @@ def _list(as_json: bool, debug: bool) -> ExitCode:
     return ExitCode.OK
 
 
+def _backend(name: str | None) -> str:
+    """The backend with its options, a line each."""
+    if name is None:
+        return ""
+    from convkit.backends import get_backend
+
+    lines = [
+        f"--backend-option {key}={o.default or 'VALUE'}  {o.help}"
+        + (f" ({', '.join(o.choices)})" if o.choices else "")
+        for key, o in get_backend(name).options.items()
+    ]
+    return "\n".join([name, *lines])
+
+
 @command.command("show")
 @click.argument("name", metavar="TARGET")
 @common
@@ -76,7 +90,7 @@ def show(name: str, as_json: bool, quiet: bool, verbose: int, debug: bool) -> Ex
     for heading, text in (
         ("reads", target.dialect), ("computes in", target.precision), ("types", ", ".join(target.dtypes)),
         ("extends", ", ".join(target.lineage[1:])), ("confidence", target.confidence),
-        ("oracle", target.oracle or "none on a PC"),
+        ("oracle", target.oracle or "none on a PC"), ("backend", _backend(target.backend)),
         ("partitions", f"at most {target.max_partitions}" if target.max_partitions else "any number"),
         *(("source", text) for text in target.sources.values()),
     ):  # fmt: skip

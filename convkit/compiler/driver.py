@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from convkit.compiler.options import CompileOptions
 from convkit.compiler.oracle import ask_oracle
 from convkit.compiler.quantized import quantize_stage
 from convkit.compiler.repair import Candidate, Cure, repair
+from convkit.compiler.vendor import Vendor
 from convkit.compiler.watch import NumbersWatch
 from convkit.diagnostics import ConvkitError, error
 from convkit.dialects.caffe import lower as lower_to_caffe
@@ -38,9 +39,10 @@ from convkit.ir.facts import constant
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
 from convkit.quantize.quantizer import provisional
-from convkit.report import Artifact, OracleAnswer, QuantizationSummary, Report, to_json
+from convkit.report import Artifact, Finding, OracleAnswer, QuantizationSummary, Report, to_json
 from convkit.rewrite import RewriteStats, apply_rewrites, get_rewrite
 from convkit.targets import Target, judge, load_target
+from convkit.verify.numeric import ReferenceRun
 
 Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
 """A float graph, the graph to judge, and its layout."""
@@ -48,27 +50,38 @@ Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
 
 @dataclass(frozen=True)
 class CompileResult:
-    """The artifact's bytes (none where a target is judged only), the graph they hold or that was judged,
-    the model in its final normal form, the report."""
+    """The artifacts by name, what the target loads first (none where a model is judged only), the graph that
+    was judged, the model in its final normal form, the report."""
 
-    artifact: bytes
+    files: Mapping[str, bytes]
     graph: Graph
     model: ir.Model
     report: Report
 
-    def save(self, folder: str | os.PathLike[str], stem: str = "model") -> Report:
-        """Write `folder`/`stem`.tflite and `folder`/report.json, each whole or not at all.
+    @property
+    def artifact(self) -> bytes:
+        """What the target loads; nothing where a model is judged only."""
+        return next(iter(self.files.values()), b"")
 
-        Returns the report that was written: with the artifact's path, size and SHA-256. Raises
-        ConvkitError "output-not-writable", and "judged-only" where there is no artifact.
+    def save(self, folder: str | os.PathLike[str], stem: str | None = None) -> Report:
+        """Write the artifacts and report.json into `folder`, each whole or not at all.
+
+        A single artifact is called after `stem`, where that is given. Returns the report that was written:
+        with the artifacts' paths, sizes and SHA-256. Raises ConvkitError "output-not-writable", and
+        "judged-only" where there is no artifact.
         """
-        if not self.artifact:
+        if not self.files:
             raise _judged_only(self.report.target.name)
-        path, name = Path(folder), f"{stem}.tflite"
-        digest = hashlib.sha256(self.artifact).hexdigest()
-        report = replace(self.report, artifacts=(Artifact(str(path / name), len(self.artifact), digest),))
+        path, files = Path(folder), self.files
+        if stem is not None and len(files) == 1:
+            files = {stem + Path(name).suffix: content for name, content in files.items()}
+        written = tuple(
+            Artifact(str(path / name), len(content), hashlib.sha256(content).hexdigest())
+            for name, content in files.items()
+        )
+        report = replace(self.report, artifacts=written)
         with output_folder(path):
-            write_all(path, {name: self.artifact, "report.json": to_json(report).encode()})
+            write_all(path, {**files, "report.json": to_json(report).encode()})
         return report
 
 
@@ -106,6 +119,7 @@ class Compilation:
         self.clock = Clock()
         self.spelled: dict[Form, RewriteStats] = {}
         self.target = load_target(target) if isinstance(target, str) else target
+        self.vendor = Vendor.of(self.target, options)
 
     def load(self) -> Imported:
         """The model as imported, every origin noted."""
@@ -137,8 +151,15 @@ class Compilation:
 
     @property
     def writes(self) -> bool:
-        """Whether the target's own file is written here; what reads ONNX is judged only."""
-        return self.target.dialect == "tflite"
+        """Whether a file is written; what reads ONNX and has no backend is judged only."""
+        return self.target.dialect == "tflite" or self.vendor is not None
+
+    def need_quantizer(self) -> None:
+        """Raise ConvkitError "not-quantized" where nobody quantizes for the target as is asked for."""
+        if self.options.quantization is None or self.target.dialect == "tflite":
+            return
+        if self.vendor is None or not self.vendor.quantizes:
+            raise _not_quantized(self.target.name)
 
     def lowered(self, model: ir.Model, form: Form) -> Lowered:
         """The float graph of a model in normal form, and the graph to judge: with quantization, one that has
@@ -149,8 +170,6 @@ class Compilation:
                 model = model.clone()
                 self.spelled[form] = apply_rewrites(model.graph, [get_rewrite(name) for name in asked])
             if dialect == "onnx":
-                if self.options.quantization is not None:
-                    raise _not_quantized(self.target.name)
                 view = as_graph(model)
                 return view, view, LayoutStats(0, 0, 0, 0)
             if dialect == "caffe":
@@ -175,7 +194,7 @@ class Compilation:
     ) -> tuple[Candidate, QuantizationSummary | None]:
         """The candidate quantized for good, where that is asked for."""
         wanted = self.options.quantization
-        if wanted is None or self.options.judge_only:
+        if wanted is None or self.options.judge_only or self.target.dialect == "onnx":
             return candidate, None
         with self.clock.stage("quantize"):
             quantized, summary = quantize_stage(wanted, candidate.floats, interface)
@@ -195,6 +214,7 @@ class Compilation:
         options = self.options
         if not self.writes and (options.verify or options.oracle):
             raise _judged_only(self.target.name)
+        self.need_quantizer()
         imported = self.load()
         model = imported.model
         opset = model.graph.opset_imports.get("")
@@ -205,25 +225,43 @@ class Compilation:
             stored = interface.stored(candidate.layout)
             candidate, quantization = self.quantize(candidate, stored)
             graph = candidate.graph
+            tflite = self.target.dialect == "tflite"
             with self.clock.stage("write"):
-                artifact = bytes(serialize(graph)) if self.writes else b""
-            verification = oracle = None
-            if options.verify:
+                artifact = bytes(serialize(graph)) if tflite else b""
+            files = {f"{options.stem}.tflite": artifact} if tflite else {}
+            verification = oracle = entry = None
+            if options.verify and tflite:
                 with self.clock.stage("verify"):
                     single = artifact if graph is candidate.floats else bytes(serialize(candidate.floats))
                     verification = confirm(reference(), candidate, single, stored, options)
             if options.oracle:
                 with self.clock.stage("oracle"):
-                    oracle = ask_oracle(self.target, candidate, stored, reference())
+                    oracle = self.ask(candidate, artifact, stored, reference())
+            if self.vendor is not None and not options.judge_only:
+                with self.clock.stage(self.vendor.backend.name):
+                    made = self.vendor.build(candidate, artifact, stored, reference())
+                files, entry = dict(made.files), made.entry
+                verification, oracle = made.verification or verification, made.oracle or oracle
         report = self.report(imported, opset, manager, candidate, cures)
         report = replace(
             report,
             verification=verification,
             quantization=quantization,
             oracle=oracle if isinstance(oracle, OracleAnswer) else None,
+            backend=entry,
             findings=(*assemble.doubts(verification), *assemble.remarks(oracle)),
         )
-        return CompileResult(artifact, graph, candidate.model, report)
+        return CompileResult(files, graph, candidate.model, report)
+
+    def ask(
+        self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun
+    ) -> OracleAnswer | Finding | None:
+        """The target's oracle, or the vendor's tool; one that builds anyhow answers then."""
+        if self.target.oracle is None and self.vendor is not None:
+            if not self.options.judge_only:
+                return None
+            return self.vendor.place(candidate, artifact, interface)
+        return ask_oracle(self.target, candidate, interface, reference)
 
     def report(
         self,
@@ -279,6 +317,7 @@ class Compilation:
         found = self.lowered_for({form_of(target) for target in targets}, imported.model)
         shared = self.clock.seconds
         for self.target in targets:
+            self.vendor = Vendor.of(self.target, self.options)
             self.clock = Clock(dict(shared))
             lowered = found[form_of(self.target)]
             if isinstance(lowered, ConvkitError):
@@ -286,6 +325,7 @@ class Compilation:
                 continue
             floats, graph, layout = lowered
             try:
+                self.need_quantizer()
                 with self.clock.stage("judge"):
                     verdict = judge(graph, self.target)
                 first = Candidate(imported.model, floats, graph, layout, verdict)
@@ -306,7 +346,7 @@ def _judged_only(target: str) -> ConvkitError:
 def _not_quantized(target: str) -> ConvkitError:
     return error(
         "not-quantized",
-        f"target {target} reads ONNX, and convkit quantizes TFLite only",
+        f"target {target} reads ONNX, and neither convkit nor its backend quantizes that so",
         help="leave --quantize out, or quantize by the vendor's own tool",
     )
 
@@ -340,7 +380,7 @@ def check_model(
     Nothing is written, and nothing is run but what `options.oracle` asks for. Raises ConvkitError for a
     model that cannot be read or lowered at all.
     """
-    options = replace(options or CompileOptions(), verify=False)
+    options = replace(options or CompileOptions(), verify=False, judge_only=True)
     if options.oracle:
         return [compile_model(source, target, options).report for target in targets]
     return list(Compilation(source, targets[0], options).check(targets))

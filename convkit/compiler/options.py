@@ -33,8 +33,11 @@ class CompileOptions:
     become constants. How a model is imported (`input_dtypes`, `example_inputs`, `weights`, `translations`,
     `trust`) is said at `convkit.frontends.ImportOptions`. `allow` is the loss that rewrites may bring at
     most. `passes` are the user's own (see `convkit.passes`). `quantization` quantizes the lowered graph;
-    with `judge_only` no data is asked for and the artifact, whose ranges are made up, is fit to be judged
-    only. `inputs` is an .npz of real inputs to verify on. `print_after` names passes ("all" for every one).
+    with `judge_only` no data is asked for, no backend builds, and the artifact, whose ranges are made up,
+    is fit to be judged only. Without `vendor` the vendor's tool is not called: the file that it would be
+    given is the artifact. `backend_options` are the backend's own, `stem` begins the artifacts' names,
+    `logs` is a folder for what the vendor's tools say. `inputs` is an .npz of real inputs to verify on.
+    `print_after` names passes ("all" for every one).
     """
 
     precision: Literal["fp32", "fp16"] = "fp32"
@@ -50,6 +53,10 @@ class CompileOptions:
     translations: Mapping[Any, Any] = field(default_factory=dict)
     trust: bool = False
     passes: Sequence[Any] = ()
+    vendor: bool = True
+    backend_options: Mapping[str, str] = field(default_factory=dict)
+    stem: str = "model"
+    logs: Path | None = None
     oracle: bool = False
     verify: bool = True
     inputs: Path | None = None
@@ -81,4 +88,5 @@ class CompileOptions:
                 f"{name}:{'x'.join(map(str, shape))}" for name, shape in self.input_shapes.items()
             ),
             "freeze": ", ".join(f"{name}={value}" for name, value in self.freeze.items()),
+            "backend-options": ", ".join(f"{name}={value}" for name, value in self.backend_options.items()),
         }

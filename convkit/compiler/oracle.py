@@ -29,7 +29,7 @@ def ask_oracle(
 
 
 @dataclass(frozen=True)
-class _Said:
+class Said:
     """What an oracle says of one operator: whether it takes it, whether it then fails, and its words."""
 
     taken: bool
@@ -58,8 +58,8 @@ def _ask_gpu(candidate: Candidate, interface: Interface, reference: ReferenceRun
             compare(b.name, reference.outputs[b.name], b.from_artifact(array), FLOAT16_TOLERANCE)
             for b, array in zip(interface.outputs, computed, strict=True)
         )
-    said = [_Said(not answer.refused, answer.error is not None, "; ".join(answer.words)) for answer in each]
-    return _answer("litert-gpu", candidate, said, whole.fully_accelerated, whole.ops_on_gpu, outputs)
+    said = [Said(not answer.refused, answer.error is not None, "; ".join(answer.words)) for answer in each]
+    return answer_of("litert-gpu", candidate, said, whole.fully_accelerated, whole.ops_on_gpu, outputs)
 
 
 def _ask_xnnpack(candidate: Candidate) -> OracleAnswer | Finding:
@@ -69,40 +69,45 @@ def _ask_xnnpack(candidate: Candidate) -> OracleAnswer | Finding:
     answer = xnnpack.ask(candidate.graph)
     if answer.error is not None:
         return Finding("oracle-unavailable", f"the oracle xnnpack could not be asked: {answer.error}")
-    said = [_Said(taken) for taken in answer.taken]
-    return _answer("xnnpack", candidate, said, all(answer.taken), sum(answer.taken))
+    said = [Said(taken) for taken in answer.taken]
+    return answer_of("xnnpack", candidate, said, all(answer.taken), sum(answer.taken))
 
 
-def _answer(
+def answer_of(
     name: str,
     candidate: Candidate,
-    said: Sequence[_Said],
-    whole: bool,
-    accelerated: int,
+    said: Sequence[Said | None],
+    whole: bool | None = None,
+    accelerated: int | None = None,
     outputs: tuple[OutputError, ...] = (),
+    tool: str | None = None,
 ) -> OracleAnswer:
+    """What an oracle says of each operator (None: nothing) against our verdict; `whole` and `accelerated` are
+    its word on the graph, by default those on its operators; `tool` is its version, by default LiteRT's."""
     verdicts = candidate.verdict.ops
-    differ = [pair for pair in zip(verdicts, said, strict=True) if not _agree(*pair)]
+    known = [(found, oracle) for found, oracle in zip(verdicts, said, strict=True) if oracle is not None]
+    differ = [(found, oracle) for found, oracle in known if not _agree(found, oracle)]
     disagreements = tuple(
         f"operator {found.index} ({found.code}): we say {found.status}, {name} "
         + (oracle.words or ("takes it" if oracle.taken else "refuses it"))
         for found, oracle in differ
     )
+    taken = sum(oracle.taken for _, oracle in known)
     return OracleAnswer(
         name=name,
-        whole=whole,
-        accelerated_ops=accelerated,
+        whole=taken == len(said) if whole is None else whole,
+        accelerated_ops=taken if accelerated is None else accelerated,
         total_ops=len(verdicts),
-        refused=tuple(i for i, oracle in enumerate(said) if oracle.fails or not oracle.taken),
-        agreement=1 - len(disagreements) / len(said) if said else 1.0,
+        refused=tuple(i for i, oracle in enumerate(said) if oracle and (oracle.fails or not oracle.taken)),
+        agreement=1 - len(disagreements) / len(known) if known else 1.0,
         disagreements=disagreements,
         outputs=outputs,
         differ=tuple(found.index for found, _ in differ),
-        version=version("ai-edge-litert"),
+        version=tool or version("ai-edge-litert"),
     )
 
 
-def _agree(found: OpVerdict, oracle: _Said) -> bool:
+def _agree(found: OpVerdict, oracle: Said) -> bool:
     """Refused for refused, failing for rejected; a rule may also reject what is taken and computed wrong."""
     if not oracle.taken:
         return found.refused

@@ -3,6 +3,8 @@
 from convkit.report.model import (
     SCHEMA_ID,
     Artifact,
+    BackendEntry,
+    Figure,
     Finding,
     FloatOperator,
     InterfaceTensor,
@@ -29,6 +31,8 @@ from convkit.report.serialize import schema, to_dict, to_json
 __all__ = [
     "SCHEMA_ID",
     "Artifact",
+    "BackendEntry",
+    "Figure",
     "Finding",
     "FloatOperator",
     "InterfaceTensor",

@@ -270,6 +270,34 @@ class OracleAnswer:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A number that the vendor's tool gave, such as cycles or SRAM."""
+
+    name: str
+    value: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """What the vendor's tool made of the model, where the target has one.
+
+    `placement` says why it is not known where the operators run, and `outputs` why the artifact was not run
+    here; both are empty where `Report.oracle` and `Report.verification` tell. `commands` are to be typed
+    next.
+    """
+
+    name: str
+    tool: str
+    placement: str = ""
+    outputs: str = ""
+    figures: tuple[Figure, ...] = ()
+    commands: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A file that was written."""
 
@@ -303,6 +331,7 @@ class Report:
     verification: Verification | None = None
     quantization: QuantizationSummary | None = None
     oracle: OracleAnswer | None = None
+    backend: BackendEntry | None = None
     artifacts: tuple[Artifact, ...] = ()
     findings: tuple[Finding, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from convkit.report.causes import UNRULED, Cause, causes
 from convkit.report.model import (
+    BackendEntry,
     Lever,
     OpEntry,
     OpVerdict,
@@ -93,10 +94,14 @@ def _summary(report: Report, verbosity: int) -> Table:
         grid.add_row("Quantized", _quantized(report.quantization))
     if report.oracle is not None:
         grid.add_row("Oracle", _oracle(report.oracle))
+    if report.backend is not None:
+        grid.add_row("Backend", _backend(report.backend))
     if report.rewrites:
         grid.add_row("Rewrites", _rewrite_summary(report))
     for artifact in report.artifacts:
         grid.add_row("Written", f"{escape(artifact.path)}  [dim]{quantity(artifact.size, 'B')}[/]")
+    if report.backend is not None and report.backend.commands:
+        grid.add_row("Next", "\n".join(escape(line) for line in report.backend.commands))
     if report.timings:
         grid.add_row("Time", _times(report, verbosity))
     return grid
@@ -170,6 +175,15 @@ def _oracle(oracle: OracleAnswer) -> str:
     if worst is not None:
         lines.append(_outputs_line(oracle.outputs, worst))
     return "\n".join(lines)
+
+
+def _backend(found: BackendEntry) -> str:
+    figures = ", ".join(f"{f.name} {f.value:,.10g}{f' {f.unit}' if f.unit else ''}" for f in found.figures)
+    lines = [escape(f"{found.tool}: {figures}" if figures else found.tool)]
+    for what, why in (("not run", found.outputs), ("placement unknown", found.placement)):
+        if why:
+            lines.append(f"[dim]{what}: {escape(why)}[/]")
+    return "\n".join([*lines, *(f"[dim]{escape(note)}[/]" for note in found.notes)])
 
 
 def _rewrite_summary(report: Report) -> str:

@@ -185,7 +185,9 @@ class _Reader:
         value: object = text[1:-1] if token.type == "STRING" else int(text) if text.isdigit() else text
         self._say(str(tree.data), token, value)
 
-    _title = _dialect = _precision = _confidence = _oracle = _layout = _channel_multiple = _unlisted = _one
+    _title = _dialect = _precision = _confidence = _oracle = _backend = _layout = _channel_multiple = (
+        _unlisted
+    ) = _one
 
     def _many(self, tree: Tree) -> None:
         tokens = [_token(child) for child in tree.children]

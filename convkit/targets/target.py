@@ -55,6 +55,7 @@ class Target:
     `dtypes` the TFLite types its tensors may have, `layout` what its kernels want, `channel_multiple`
     the channel count its memory is laid out in, `max_partitions` how many partitions its delegate is
     given and `min_partition_ops` the fewest operators of one (0 partitions: no limit).
+    `backend` names what makes the artifact (see `convkit.backends`); None: it is convkit's own, or none.
     `ops` holds the rules of every operator the accelerator reads; one not there falls back, or is
     undecided where the public list is known to be incomplete (`unlisted`).
     `lineage` is the target and what it extends, nearest first.
@@ -68,6 +69,7 @@ class Target:
     dtypes: tuple[str, ...]
     layout: str = "nhwc"
     oracle: str | None = None
+    backend: str | None = None
     channel_multiple: int = 1
     quantization: tuple[str, ...] = ()
     pipeline: tuple[str, ...] = ()

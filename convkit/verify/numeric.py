@@ -148,14 +148,24 @@ def verify(
             "LiteRT cannot run the compiled file; this is a defect of convkit",
             notes=(_shortened(str(failed)),),
         ) from failed
-    errors = [
-        compare(b.name, reference.outputs[b.name], b.from_artifact(array), tolerance)
-        for b, array in zip(outputs, computed, strict=True)
-    ]
+    found = {b.name: b.from_artifact(array) for b, array in zip(outputs, computed, strict=True)}
+    expected = {name: reference.outputs[name] for name in found}
+    errors = compare_all(expected, found, tolerance, noise)
+    return Verification(reference.runtime, runtime_name(), reference.described, tolerance, errors)
+
+
+def compare_all(
+    expected: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    tolerance: float,
+    noise: Callable[[], Mapping[str, float]] | None = None,
+) -> tuple[OutputError, ...]:
+    """Every expected output against the one of its name; `noise` as for `verify`."""
+    errors = [compare(name, want, found[name], tolerance) for name, want in expected.items()]
     if noise is not None and not all(e.passed for e in errors):
         floor = noise()
         errors = [_against_noise(e, floor[e.name], tolerance) if e.name in floor else e for e in errors]
-    return Verification(reference.runtime, runtime_name(), reference.described, tolerance, tuple(errors))
+    return tuple(errors)
 
 
 def _against_noise(found: OutputError, noise: float, tolerance: float) -> OutputError:

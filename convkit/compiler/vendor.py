@@ -1,0 +1,191 @@
+"""The vendor's part of a compile: the backend builds, its word is held against ours, its numbers checked."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from convkit.backends import Backend, Built, Placed, Work, get_backend
+from convkit.compiler.interface import Interface
+from convkit.compiler.options import CompileOptions
+from convkit.compiler.oracle import Said, answer_of
+from convkit.compiler.repair import Candidate
+from convkit.diagnostics import ConvkitError, ExitCode, error
+from convkit.quantize.data import Preprocess, load_samples
+from convkit.report import BackendEntry, Finding, OracleAnswer, Verification
+from convkit.report import Figure as FigureEntry
+from convkit.targets import Target
+from convkit.verify.noise import FLOAT16_ROUNDOFF, FLOAT32_ROUNDOFF, rounding_noise
+from convkit.verify.numeric import FLOAT16_TOLERANCE, ReferenceRun, compare_all, mismatch
+
+VENDOR_TOLERANCE = {"fp32": 1e-3, "fp16": FLOAT16_TOLERANCE}
+"""Of an output's range: a vendor's runtime may reorder sums, use Winograd, and approximate functions."""
+
+QUANTIZED_SQNR_DB = 3.0
+"""Below this, quantization noise is half of the signal: the numbers are wrong, not coarse."""
+
+
+@dataclass(frozen=True)
+class VendorResult:
+    """What came of a backend: artifacts by name, what the report says of them."""
+
+    files: Mapping[str, bytes]
+    entry: BackendEntry
+    verification: Verification | None
+    oracle: OracleAnswer | None
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A target's backend with the user's settings, ready to build."""
+
+    backend: Backend
+    settings: Mapping[str, str]
+    target: Target
+    options: CompileOptions
+
+    @classmethod
+    def of(cls, target: Target, options: CompileOptions) -> Vendor | None:
+        """The target's backend; None where it has none or the user wants none.
+
+        Raises ConvkitError "toolchain-missing" and "backend-option" before any work is done.
+        """
+        if target.backend is None or not options.vendor:
+            if options.backend_options:
+                raise error("backend-option", f"target {target.name} has no backend that takes options")
+            return None
+        backend = get_backend(target.backend)
+        settings = backend.settings(options.backend_options)
+        if backend.toolchain is not None and not options.judge_only:
+            backend.toolchain.python()
+        return cls(backend, settings, target, options)
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the vendor's tool does the quantization that is asked for."""
+        wanted = self.options.quantization
+        return wanted is not None and wanted.settings.scheme in self.backend.schemes
+
+    def build(
+        self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun
+    ) -> VendorResult:
+        """Build the artifacts and hold them against the reference.
+
+        Raises ConvkitError: what the backend raises, and "wrong-numbers".
+        """
+        with self._work(candidate, artifact, interface, reference) as work:
+            built = self.backend.build(work)
+            files = {
+                name: content if isinstance(content, bytes) else content.read_bytes()
+                for name, content in built.files.items()
+            }
+        verification = self._verified(built, candidate, reference)
+        known = None if isinstance(built.placement, str) else self._answer(candidate, built.placement)
+        entry = BackendEntry(
+            name=self.backend.name,
+            tool=built.tool,
+            placement=built.placement if isinstance(built.placement, str) else "",
+            outputs=built.outputs if isinstance(built.outputs, str) else "",
+            figures=tuple(FigureEntry(f.name, f.value, f.unit) for f in built.figures),
+            commands=built.commands,
+            notes=built.notes,
+            settings=dict(self.settings),
+        )
+        return VendorResult(files, entry, verification, known)
+
+    def place(self, candidate: Candidate, artifact: bytes, interface: Interface) -> OracleAnswer | Finding:
+        """What the vendor's tool says of each operator; a Finding where it says nothing."""
+        nothing = ReferenceRun("", "", {}, {})
+        try:
+            with self._work(candidate, artifact, interface, nothing) as work:
+                placement = self.backend.place(work)
+        except ConvkitError as problem:
+            if problem.exit_code is not ExitCode.TOOLCHAIN:
+                raise
+            first = problem.diagnostics[0]
+            return Finding("oracle-unavailable", "; ".join(t for t in (first.message, first.help) if t))
+        if isinstance(placement, str):
+            return Finding("oracle-unavailable", f"{self.backend.name} tells no placement: {placement}")
+        return self._answer(candidate, placement)
+
+    @contextmanager
+    def _work(
+        self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun
+    ) -> Iterator[Work]:
+        options, wanted = self.options, self.options.quantization
+        samples = []
+        if wanted is not None and self.quantizes and not options.judge_only:
+            if wanted.calibration is None:
+                help = "give it by --calibration DATA or `random`"
+                raise error("no-calibration", f"{wanted.settings.scheme} needs sample data", help=help)
+            samples = load_samples(
+                wanted.calibration, interface.inputs, wanted.samples, wanted.preprocess or Preprocess()
+            )
+        with tempfile.TemporaryDirectory(prefix="convkit-") as folder:
+            scratch = Path(folder)
+            log = (options.logs or scratch).absolute() / f"{self.backend.name}.log"
+            log.unlink(missing_ok=True)
+            yield Work(
+                model=candidate.model,
+                graph=candidate.graph,
+                target=self.target,
+                scratch=scratch,
+                log=log,
+                tflite=artifact,
+                precision=options.precision,
+                scheme=None if wanted is None else wanted.settings.scheme,
+                samples=samples,
+                settings=self.settings,
+                inputs=reference.inputs if options.verify else {},
+                stem=options.stem,
+            )
+
+    def _verified(self, built: Built, candidate: Candidate, reference: ReferenceRun) -> Verification | None:
+        """The artifact's outputs against the reference's; raises ConvkitError for wrong ones."""
+        if isinstance(built.outputs, str) or not reference.outputs:
+            return None
+        tolerance = built.tolerance
+        if tolerance is None:
+            quantized = self.options.quantization is not None
+            tolerance = math.inf if quantized else VENDOR_TOLERANCE[self.options.precision]
+        missing = reference.outputs.keys() - built.outputs.keys()
+        wrong = [n for n in reference.outputs if n in built.outputs
+                 and built.outputs[n].shape != reference.outputs[n].shape]  # fmt: skip
+        if missing or wrong:
+            said = ", ".join(sorted(missing)) or ", ".join(wrong)
+            raise error("wrong-numbers", f"the artifact of {built.tool} lacks output or its shape: {said}")
+        roundoff = FLOAT16_ROUNDOFF if tolerance >= FLOAT16_TOLERANCE else FLOAT32_ROUNDOFF
+        noise = partial(rounding_noise, candidate.model, reference.inputs, roundoff)
+        errors = compare_all(reference.outputs, built.outputs, tolerance, noise)
+        found = Verification(reference.runtime, built.runtime or built.tool, reference.described,
+                             tolerance, errors)  # fmt: skip
+        problem = mismatch(found)
+        if problem is not None:
+            raise ConvkitError(problem)
+        if math.isinf(tolerance):
+            _check_quantized(found)
+        return found
+
+    def _answer(self, candidate: Candidate, placement: object) -> OracleAnswer:
+        assert isinstance(placement, (list, tuple))
+        said = [_said(placed) for placed in placement]
+        return answer_of(self.backend.name, candidate, said)
+
+
+def _said(placed: Placed) -> Said | None:
+    return None if placed.accelerated is None else Said(placed.accelerated, words=placed.words)
+
+
+def _check_quantized(found: Verification) -> None:
+    for output in found.outputs:
+        if output.sqnr_db is not None and not output.silent and output.sqnr_db < QUANTIZED_SQNR_DB:
+            raise error(
+                "wrong-numbers",
+                f"output {output.name!r} of the quantized artifact is noise: {output.sqnr_db:.1f} dB SQNR",
+                help="calibrate on real data, or leave the worst layers in float",
+            )
