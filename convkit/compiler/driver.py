@@ -215,6 +215,8 @@ class Compilation:
         if not self.writes and (options.verify or options.oracle):
             raise _judged_only(self.target.name)
         self.need_quantizer()
+        if self.vendor is not None:
+            self.vendor.need()
         imported = self.load()
         model = imported.model
         opset = model.graph.opset_imports.get("")

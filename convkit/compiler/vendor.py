@@ -53,17 +53,19 @@ class Vendor:
     def of(cls, target: Target, options: CompileOptions) -> Vendor | None:
         """The target's backend; None where it has none or the user wants none.
 
-        Raises ConvkitError "toolchain-missing" and "backend-option" before any work is done.
+        Raises ConvkitError "backend-option".
         """
         if target.backend is None or not options.vendor:
             if options.backend_options:
                 raise error("backend-option", f"target {target.name} has no backend that takes options")
             return None
         backend = get_backend(target.backend)
-        settings = backend.settings(options.backend_options)
-        if backend.toolchain is not None and not options.judge_only:
-            backend.toolchain.python()
-        return cls(backend, settings, target, options)
+        return cls(backend, backend.settings(options.backend_options), target, options)
+
+    def need(self) -> None:
+        """Raise ConvkitError "toolchain-missing" where it is, before any work is done."""
+        if self.backend.toolchain is not None and not self.options.judge_only:
+            self.backend.toolchain.python()
 
     @property
     def quantizes(self) -> bool:

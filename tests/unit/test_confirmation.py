@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from convkit.compiler.assemble import doubts, remarks
-from convkit.compiler.oracle import _agree, _Said
+from convkit.compiler.oracle import Said, _agree
 from convkit.report import Finding, OracleAnswer, Verification
 from convkit.targets import OpVerdict, Reason, RuleSeverity, Status
 from convkit.verify.numeric import compare
 
-TAKEN = _Said(taken=True)
-REFUSED = _Said(taken=False, words="Only support 1D indices")
-CRASHED = _Said(taken=True, fails=True)
+TAKEN = Said(taken=True)
+REFUSED = Said(taken=False, words="Only support 1D indices")
+CRASHED = Said(taken=True, fails=True)
 
 
 def _verdict(status: Status, *severities: RuleSeverity) -> OpVerdict:

@@ -1,0 +1,16 @@
+"""Which toolchains are here: tests of a backend are skipped by name where its toolchain is absent."""
+
+from __future__ import annotations
+
+import pytest
+
+from convkit.backends import get_backend
+
+
+def need(backend: str) -> None:
+    """Skip the test, by name, unless the backend's toolchain is installed."""
+    toolchain = get_backend(backend).toolchain
+    if toolchain is not None and toolchain.find() is None:
+        pytest.skip(
+            f"toolchain {toolchain.name} is not installed: convkit toolchain install {toolchain.name}"
+        )
