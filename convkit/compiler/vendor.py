@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -87,7 +87,9 @@ class Vendor:
                 for name, content in built.files.items()
             }
         verification = self._verified(built, candidate, reference)
-        known = None if isinstance(built.placement, str) else self._answer(candidate, built.placement)
+        known = (
+            None if isinstance(built.placement, str) else self._answer(candidate, built.placement, built.tool)
+        )
         entry = BackendEntry(
             name=self.backend.name,
             tool=built.tool,
@@ -113,7 +115,9 @@ class Vendor:
             return Finding("oracle-unavailable", "; ".join(t for t in (first.message, first.help) if t))
         if isinstance(placement, str):
             return Finding("oracle-unavailable", f"{self.backend.name} tells no placement: {placement}")
-        return self._answer(candidate, placement)
+        chain = self.backend.toolchain
+        tool = self.backend.name if chain is None else chain.requirements[0].replace("==", " ")
+        return self._answer(candidate, placement, tool)
 
     @contextmanager
     def _work(
@@ -173,10 +177,8 @@ class Vendor:
             _check_quantized(found)
         return found
 
-    def _answer(self, candidate: Candidate, placement: object) -> OracleAnswer:
-        assert isinstance(placement, (list, tuple))
-        said = [_said(placed) for placed in placement]
-        return answer_of(self.backend.name, candidate, said)
+    def _answer(self, candidate: Candidate, placement: Sequence[Placed], tool: str) -> OracleAnswer:
+        return answer_of(self.backend.name, candidate, [_said(placed) for placed in placement], tool=tool)
 
 
 def _said(placed: Placed) -> Said | None:

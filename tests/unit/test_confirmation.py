@@ -39,7 +39,7 @@ def _verdict(status: Status, *severities: RuleSeverity) -> OpVerdict:
         (_verdict(Status.FALLBACK, RuleSeverity.REJECT), REFUSED, False),
     ],
 )
-def test_when_a_verdict_agrees_with_an_oracle(verdict: OpVerdict, said: _Said, agree: bool) -> None:
+def test_when_a_verdict_agrees_with_an_oracle(verdict: OpVerdict, said: Said, agree: bool) -> None:
     assert _agree(verdict, said) is agree
 
 
