@@ -137,18 +137,28 @@ class ConvkitRep(onnx.backend.base.BackendRep):
 def parameter_inputs(graph: onnx.GraphProto) -> list[str]:
     """The inputs of a graph, of one dimension at most, that some node's parameter (`PARAMETERS`) hangs on."""
     needed: set[str] = set()
-    for node in reversed(graph.node):
+    _collect(graph.node, needed)
+    return [v.name for v in graph.input if v.name in needed and len(v.type.tensor_type.shape.dim) <= 1]
+
+
+def _collect(nodes: Sequence[onnx.NodeProto], needed: set[str]) -> None:
+    """Add to `needed` the values that some node's parameter hangs on, in bodies of control flow too."""
+    for node in reversed(nodes):
         if node.op_type in ("Shape", "Size"):
             continue  # these read a shape, not a value
-        if not needed.isdisjoint(node.output):
+        hangs = not needed.isdisjoint(node.output)
+        if hangs:
             needed.update(node.input)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                needed.update(value.name for value in attribute.g.output if hangs)
+                _collect(attribute.g.node, needed)
         schema = schema_of(node.op_type, NEWEST_OPSET, node.domain)
         formals = [formal.name for formal in schema.inputs] if schema else []
         for place, name in enumerate(node.input):
             formal = formals[min(place, len(formals) - 1)] if formals else ""
             if formal in PARAMETERS or (node.op_type, place) in _UNNAMED:
                 needed.add(name)
-    return [v.name for v in graph.input if v.name in needed and len(v.type.tensor_type.shape.dim) <= 1]
 
 
 class ConvkitBackend(onnx.backend.base.Backend):

@@ -297,12 +297,8 @@ def _conv_transpose(node: ir.Node, emit: Emit) -> Results | None:
             s * (n - 1) + a + (k - 1) * d + 1 - o
             for s, n, a, k, d, o in zip(strides, spatial, extra, kernel, dilations, out, strict=True)
         ]
-        if min(total) < 0:
-            raise error(
-                "bad-attribute",
-                f"{node.op_type} cannot reach an output of {out} from {spatial}",
-                location=Location(node=node.name),
-            )
+        extra = tuple(a + max(-t, 0) for a, t in zip(extra, total, strict=True))  # what no window reaches
+        total = [max(t, 0) for t in total]
         pads = _spread(total, mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0,) * (2 * len(spatial))

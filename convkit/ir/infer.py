@@ -25,6 +25,9 @@ _SMALL = 1024
 # Operators without an inference function of their own in ONNX.
 _LIKE_FIRST_INPUT = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
+_UNHEEDED = {"STFT": (("onesided", 1),)}
+"""Defaults that ONNX's inference functions do not heed: they are written out."""
+
 
 @cache
 def schema_of(op_type: str, opset: int = NORMAL_OPSET, domain: str = "") -> onnx.defs.OpSchema | None:
@@ -57,6 +60,9 @@ def infer_node(node: ir.Node) -> None:
     if node.op_type in _LIKE_FIRST_INPUT and node.inputs[0] is not None:
         node.outputs[0].type, node.outputs[0].shape = node.inputs[0].type, node.inputs[0].shape
         return
+    for name, default in _UNHEEDED.get(node.op_type, ()):
+        if name not in node.attributes:
+            node.attributes[name] = ir.AttrInt64(name, default)
     normal, newest = (schema_of(node.op_type, v, node.domain) for v in (NORMAL_OPSET, NEWEST_OPSET))
     if newest is None:
         raise error(

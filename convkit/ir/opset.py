@@ -242,10 +242,6 @@ def _default(name: str, value: object) -> Upgrade:
     return upgrade
 
 
-def _scan8(node: ir.Node, version: int, emit: Emit) -> Results | None:
-    raise refused(node, "Scan of opset 8 works on batches; it was withdrawn from ONNX")
-
-
 _AXES_BEFORE_18 = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
 
 _UPGRADES: dict[str, tuple[tuple[int, Upgrade], ...]] = {
@@ -267,5 +263,4 @@ _UPGRADES: dict[str, tuple[tuple[int, Upgrade], ...]] = {
     "DFT": ((20, _dft),),
     "GroupNormalization": ((21, _group_norm),),
     "RoiAlign": ((16, _default("coordinate_transformation_mode", "output_half_pixel")),),
-    "Scan": ((9, _scan8),),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -107,14 +108,42 @@ def _trip_count(node: ir.Node) -> int | None:
 
 def _scan(node: ir.Node, version: int, emit: Inliner) -> Results:
     if version < 9:
-        raise error("unsupported-operator", "Scan of opset 8 was withdrawn from ONNX", location=_at(node))
-    body = node.attributes["body"].as_graph()
+        return _scan_batches(node, version, emit)
     scanned = attr(node, "num_scan_inputs")
     states = len(node.inputs) - scanned
-    carried = [v for v in node.inputs[:states] if v is not None]
-    sequences = [v for v in node.inputs[states:] if v is not None]
+    values = [v for v in node.inputs if v is not None]
     axes = attr(node, "scan_input_axes") or (0,) * scanned
     backward = attr(node, "scan_input_directions") or (0,) * scanned
+    return _scanned(node, version, emit, values[:states], values[states:], axes, backward)
+
+
+def _scan_batches(node: ir.Node, version: int, emit: Inliner) -> Results:
+    """Opset 8 scans each batch (the first dimension of every value) by itself."""
+    if node.inputs[0] is not None:
+        raise _stays(node, "its sequences are of different lengths")
+    scanned = attr(node, "num_scan_inputs")
+    values = [v for v in node.inputs[1:] if v is not None]
+    states = len(values) - scanned
+    backward = attr(node, "directions") or (0,) * scanned
+    results: list[Results] = []
+    for batch in range(shape_of(values[0])[0]):
+        rows = [emit.op("Gather", v, emit.const(np.array(batch, np.int64)), axis=0) for v in values]
+        results.append(_scanned(node, version, emit, rows[:states], rows[states:], (0,) * scanned, backward))
+    return [_stack(node, [found[i] for found in results], 0, emit) for i in range(len(node.outputs))]
+
+
+def _scanned(
+    node: ir.Node,
+    version: int,
+    emit: Inliner,
+    carried: Results,
+    sequences: Results,
+    axes: Sequence[int],
+    backward: Sequence[int],
+) -> list[ir.Value]:
+    """The body of a Scan run over the slices of sequences: the last states, then what each step gave."""
+    body = node.attributes["body"].as_graph()
+    states = len(carried)
     produced = len(body.outputs) - states
     count = shape_of(sequences[0])[axes[0] % rank_of(sequences[0])]
     _bounded(node, body, count)

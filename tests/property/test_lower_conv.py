@@ -39,8 +39,10 @@ def test_conv(data: st.DataObject, dims: int, group: int, bias: bool) -> None:
     constants = {"w": normal(rng, group * multiplier, per_group, *window["kernel_shape"])}
     if bias:
         constants["b"] = normal(rng, group * multiplier)
-    model = one_node("Conv", {"x": x}, constants, group=group, **window)
-    check_lowering(model, {"x": x})
+    inputs = {"x": x}
+    if data.draw(st.booleans(), label="computed filter"):
+        inputs, constants = {**inputs, **constants}, {}
+    check_lowering(one_node("Conv", inputs, constants, group=group, **window), inputs)
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,10 +58,11 @@ def test_conv_transpose(data: st.DataObject, dims: int, group: int, bias: bool) 
     constants = {"w": normal(rng, group * per_group, 2, *window["kernel_shape"])}
     if bias:
         constants["b"] = normal(rng, group * 2)
-    model = one_node(
-        "ConvTranspose", {"x": x}, constants, group=group, output_padding=output_padding, **window
-    )
-    check_lowering(model, {"x": x})
+    inputs = {"x": x}
+    if data.draw(st.booleans(), label="computed filter"):
+        inputs, constants = {**inputs, **constants}, {}
+    model = one_node("ConvTranspose", inputs, constants, group=group, output_padding=output_padding, **window)
+    check_lowering(model, inputs)
 
 
 @pytest.mark.parametrize(("kernel", "pads", "code"), [(4, 1, "SAME"), (2, 0, "VALID"), (3, 1, "VALID")])

@@ -88,14 +88,12 @@ def test_binary_broadcasting(
 @pytest.mark.parametrize("dtype", _INTEGERS)
 @pytest.mark.parametrize("op_type", ["Add", "Sub", "Mul", "Div", "Mod", "Equal", "Less"])
 def test_integer_arithmetic_is_exact(op_type: str, dtype: Any) -> None:
-    if op_type == "Div" and dtype is np.int64:
-        pytest.skip("refused: the kernel of DIV does not take int64")
     inputs = {"a": _numbers(dtype, 3, 40), "b": np.abs(_numbers(dtype, 3, 40, seed=1)) % 9 + dtype(1)}
     check_lowering(one_node(op_type, inputs), inputs)
 
 
 @pytest.mark.parametrize("fmod", [0, 1])
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.float32])
 def test_remainders_keep_their_signs(dtype: Any, fmod: int) -> None:
     if dtype is np.float32 and not fmod:
         pytest.skip("ONNX asks for fmod with floats")
@@ -156,20 +154,68 @@ def test_logic(op_type: str) -> None:
     check_lowering(one_node(op_type, inputs), inputs)
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
-@pytest.mark.parametrize("op_type", ["BitwiseXor", "BitwiseNot"])
-def test_bits(op_type: str, dtype: Any) -> None:
-    inputs = {"a": _numbers(dtype, 40), "b": _numbers(dtype, 40, seed=1)}
+def _all_bits(dtype: Any, *shape: int, seed: int = 0) -> np.ndarray:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(np.random.default_rng(seed).bytes(size), dtype).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
+)
+@pytest.mark.parametrize("op_type", ["BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_bits(op_type: str, dtype: Any, constant: bool) -> None:
     if op_type == "BitwiseNot":
-        del inputs["b"]
-    check_lowering(one_node(op_type, inputs), inputs)
+        inputs = {"a": _all_bits(dtype, 3, 40)}
+        check_lowering(one_node(op_type, inputs), inputs)
+        return
+    inputs, other = {"a": _all_bits(dtype, 3, 1, 40)}, {"b": _all_bits(dtype, 5, 40, seed=1)}
+    if constant:
+        check_lowering(one_node(op_type, inputs, other), inputs)
+    else:
+        check_lowering(one_node(op_type, {**inputs, **other}), {**inputs, **other})
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64])
 @pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
-def test_shifts(direction: str) -> None:
-    inputs = {"x": np.array([1, 2, 77], np.uint32)}
-    counts = {"n": np.array([1, 2, 3], np.uint32)}
-    check_lowering(one_node("BitShift", inputs, counts, direction=direction), inputs)
+@pytest.mark.parametrize("constant", [False, True])
+def test_shifts(direction: str, dtype: Any, constant: bool) -> None:
+    width = np.dtype(dtype).itemsize * 8
+    counts = {"n": np.arange(width, dtype=dtype)}
+    inputs = {"x": _all_bits(dtype, 4, width)}
+    given_, known = (inputs, counts) if constant else ({**inputs, **counts}, {})
+    check_lowering(one_node("BitShift", given_, known, direction=direction), given_)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([np.uint32, np.int64]), st.integers(0, 99), st.booleans())
+def test_long_division_truncates(dtype: Any, seed: int, small: bool) -> None:
+    x, y = _all_bits(dtype, 200, seed=seed).copy(), _all_bits(dtype, 200, seed=seed + 1).copy()
+    y = y >> np.arange(200).astype(dtype) % (np.dtype(dtype).itemsize * 8)
+    if small:
+        x, y = x % 64 - (dtype(32) if np.dtype(dtype).kind == "i" else dtype(0)), y % 16
+    y[(y == 0) | (y == np.array(-1).astype(dtype))] = 1  # the least number over -1 overflows
+    y[0] = 1
+    x[:2] = np.iinfo(dtype).max, np.iinfo(dtype).min
+    inputs = {"a": x, "b": y}
+    check_lowering(one_node("Div", inputs), inputs)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("constant", [False, True])
+def test_powers_of_integers(dtype: Any, constant: bool) -> None:
+    base, exponent = np.meshgrid(np.arange(-5, 6), np.arange(0, 14))
+    inputs, other = {"x": base.astype(dtype)}, {"e": exponent.astype(dtype)}
+    given_, known = (inputs, other) if constant else ({**inputs, **other}, {})
+    check_lowering(one_node("Pow", given_, known, opset=15), given_)
+
+
+def test_negative_powers_of_integers() -> None:
+    inputs = {
+        "x": np.array([1, -1, -1, 2, -3, 1], np.int64),
+        "e": np.array([-5, -5, -4, -1, -2, -70], np.int64),
+    }
+    check_lowering(one_node("Pow", inputs, opset=15), inputs)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"detect_positive": 0}, {"detect_negative": 0}])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convkit.diagnostics import ConvkitError
 from tests.helpers import check_lowering, normal, one_node
 
 
@@ -72,3 +74,16 @@ def test_gemm(
         beta=beta,
     )
     check_lowering(model, inputs)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_determinants(size: int, batch: tuple[int, ...]) -> None:
+    inputs = {"x": normal(np.random.default_rng(0), *batch, size, size)}
+    check_lowering(one_node("Det", inputs), inputs)
+
+
+def test_determinants_of_large_matrices_are_refused() -> None:
+    inputs = {"x": normal(np.random.default_rng(0), 5, 5)}
+    with pytest.raises(ConvkitError, match="pivoting"):
+        check_lowering(one_node("Det", inputs), inputs)

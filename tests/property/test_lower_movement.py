@@ -202,3 +202,16 @@ def test_scatter_at_repeated_places_adds_or_writes_in_order() -> None:
     check_lowering(model, inputs, tolerance=0)
     model = one_node("ScatterND", inputs, index, order=["x", "i", "u"])
     check_lowering(model, inputs, tolerance=0)
+
+
+@pytest.mark.parametrize("mode", ["linear", "circular"])
+@pytest.mark.parametrize("axis", [1, 2, -2])
+@pytest.mark.parametrize("started", [False, True])
+def test_a_cache_is_written(mode: str, axis: int, started: bool) -> None:
+    update = [2, 3, 5, 4]
+    update[axis] = 2
+    inputs = {"x": _values((2, 3, 5, 4)), "u": _values(tuple(update))}
+    if started:
+        inputs["at"] = np.array([1, 0 if mode == "linear" else 2], np.int64)
+    model = one_node("TensorScatter", inputs, opset=24, mode=mode, axis=axis)
+    check_lowering(model, inputs, tolerance=0)

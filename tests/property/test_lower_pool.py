@@ -58,8 +58,37 @@ def test_no_pad_stands_before_an_average_pool() -> None:
     assert "AVERAGE_POOL_2D" not in {op.code for op in check_lowering(model, {"x": x}).ops}
 
 
-def test_indices_are_refused() -> None:
-    x = normal(np.random.default_rng(0), 1, 2, 4, 4)
-    model = one_node("MaxPool", {"x": x}, outputs=("y", "i"), kernel_shape=[2, 2])
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 3]), st.sampled_from([np.float32, np.uint8, np.int8]))
+def test_max_pool_of_integers(data: st.DataObject, dims: int, dtype: type) -> None:
+    window = data.draw(windows(dims))
+    size = window.pop("size")
+    x = (normal(np.random.default_rng(0), 2, 2, *size) * 20 + 60).astype(dtype)
+    check_lowering(one_node("MaxPool", {"x": x}, **window), {"x": x}, tolerance=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 3]), st.integers(0, 1))
+def test_indices_of_the_maxima(data: st.DataObject, dims: int, by_column: int) -> None:
+    window = data.draw(windows(dims))
+    x = normal(np.random.default_rng(0), 2, 3, *window.pop("size"))
+    order = {"storage_order": by_column} if dims == 2 else {}
+    model = one_node("MaxPool", {"x": x}, outputs=("y", "i"), **window, **order)
+    check_lowering(model, {"x": x}, tolerance=0)
+
+
+def test_indices_of_large_windows_are_refused() -> None:
+    x = normal(np.random.default_rng(0), 1, 2, 16, 16)
+    model = one_node("MaxPool", {"x": x}, outputs=("y", "i"), kernel_shape=[9, 9])
     with pytest.raises(ConvkitError, match="indices of the maxima"):
         check_lowering(model, {"x": x})
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_maxima_are_put_back(dims: int) -> None:
+    x = normal(np.random.default_rng(0), 2, 3, *(4, 6, 2)[:dims])
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["m", "i"], kernel_shape=[2] * dims, strides=[2] * dims),
+        helper.make_node("MaxUnpool", ["m", "i"], ["y"], kernel_shape=[2] * dims, strides=[2] * dims),
+    ]
+    check_lowering(model_of(nodes, {"x": x}, {}, ["y"]), {"x": x}, tolerance=0)

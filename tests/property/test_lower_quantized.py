@@ -109,3 +109,20 @@ def test_dynamic_quantize() -> None:
     x = 3 * normal(np.random.default_rng(0), 3, 5)
     model = one_node("DynamicQuantizeLinear", {"x": x}, outputs=("y", "s", "z"))
     check_lowering(model, {"x": x})
+
+
+@settings(max_examples=30, deadline=None)
+@given(TYPES, st.integers(1, 4), st.integers(0, 2), st.booleans())
+def test_blocked_quantization(dtype: type, block: int, axis: int, constant: bool) -> None:
+    rng = np.random.default_rng(0)
+    x = 5 * normal(rng, 2, 7, 5)
+    shape = list(x.shape)
+    shape[axis] = -(-shape[axis] // block)
+    scales = {"s": rng.random(shape, np.float32) + np.float32(0.05), "z": integers(rng, dtype, *shape)}
+    options = {"axis": axis, "block_size": block, "opset": 21}
+    for op_type, inputs in (
+        ("QuantizeLinear", {"x": x}),
+        ("DequantizeLinear", {"x": integers(rng, dtype, 2, 7, 5)}),
+    ):
+        given_, known = (inputs, scales) if constant else ({**inputs, **scales}, {})
+        check_lowering(one_node(op_type, given_, known, **options), given_)

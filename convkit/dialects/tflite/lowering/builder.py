@@ -231,21 +231,23 @@ class Builder:
 
     def _unsigned(self, code: str, a: Tensor, b: Tensor, dtype: Any) -> Tensor:
         """uint64 by way of int64: sums and products have the same bits, the order is that of x - 2^63."""
-        signed = []
-        for t in (a, b):
-            if t.data is not None:
-                t = self.const(t.data.view(np.int64), hint="signed")
-            else:
-                t = self.emit("BITCAST", [t], t.shape, np.int64)
-            if code in _SAME_ORDER:
-                t = self.binary("ADD", t, self.scalar_like(t, np.iinfo(np.int64).min))
-            signed.append(t)
-        y = self.binary(code, signed[0], signed[1], dtype)
-        if dtype is not None:
-            return y
-        if code in _SAME_ORDER:
-            y = self.binary("ADD", y, self.scalar_like(y, np.iinfo(np.int64).min))
-        return self.emit("BITCAST", [y], y.shape, np.uint64)
+        ordered = code in _SAME_ORDER
+        y = self.binary(code, self.as_signed(a, ordered), self.as_signed(b, ordered), dtype)
+        return y if dtype is not None else self.as_unsigned(y, ordered)
+
+    def as_signed(self, x: Tensor, ordered: bool) -> Tensor:
+        """uint64 as int64: the same bits, or (`ordered`) x - 2^63."""
+        if x.data is not None:
+            x = self.const(x.data.view(np.int64), hint="signed")
+        else:
+            x = self.emit("BITCAST", [x], x.shape, np.int64)
+        return self.binary("ADD", x, self.scalar_like(x, np.iinfo(np.int64).min)) if ordered else x
+
+    def as_unsigned(self, x: Tensor, ordered: bool) -> Tensor:
+        """The inverse of `as_signed`."""
+        if ordered:
+            x = self.binary("ADD", x, self.scalar_like(x, np.iinfo(np.int64).min))
+        return self.emit("BITCAST", [x], x.shape, np.uint64)
 
     def unary(self, code: str, x: Tensor, dtype: Any = None, **options: Any) -> Tensor:
         """A unary elementwise operator."""

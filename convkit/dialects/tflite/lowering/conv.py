@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.builder import Builder, lowers
 from convkit.dialects.tflite.lowering.indexing import cut
+from convkit.dialects.tflite.lowering.indexing import window as window_along
+from convkit.dialects.tflite.lowering.movement import border
 from convkit.dialects.tflite.lowering.window import (
+    Window,
     channels_first,
     channels_last,
     need_float32,
@@ -30,10 +35,16 @@ def _block_diagonal(b: Builder, w: Tensor, group: int, rows: int, columns: int) 
     """
     if group == 1:
         return w
-    if w.data is None:
-        raise UnsupportedError("a grouped convolution of this kind needs a constant filter")
     shape = list(w.shape)
+    size = shape[columns]
     shape[columns] *= group
+    if w.data is None:
+        parts, each = [], w.shape[rows] // group
+        for g in range(group):
+            widths = [(0, 0)] * w.rank
+            widths[columns] = (g * size, (group - 1 - g) * size)
+            parts.append(border(b, window_along(b, w, rows, g * each, 1, each), widths))
+        return b.emit("CONCATENATION", parts, shape, axis=rows)
     dense = np.moveaxis(np.zeros(shape, w.dtype), (rows, columns), (0, 1))
     packed = np.moveaxis(w.data, (rows, columns), (0, 1))
     r, c = packed.shape[0] // group, packed.shape[1]
@@ -46,9 +57,12 @@ def convolve(b: Builder, node: ir.Node, x: Tensor, w: Tensor, bias: Tensor | Non
     """x convolved with w in float32, with the node's window and groups; zeros stand for a missing bias
     (XNNPACK wants one).
     """
-    shape = shape_of(node.outputs[0])
-    group = attr(node, "group", 1)
-    window = window_of(node, w.shape[2:])
+    return convolution(b, x, w, bias, window_of(node, w.shape[2:]), attr(node, "group", 1))
+
+
+def convolution(b: Builder, x: Tensor, w: Tensor, bias: Tensor | None, window: Window, group: int) -> Tensor:
+    """x (N, C, spatial...) convolved with w (M, C / group, spatial...)."""
+    shape = (x.shape[0], w.shape[0], *window.out[-(x.rank - 2) :])
     w = _filter(b, w)
     bias = bias or b.const(np.zeros(shape[1], np.float32), hint="bias")
     padded, padding = pad_for(b, channels_last(b, x), window)
@@ -85,11 +99,23 @@ def _spread(b: Builder, w: Tensor, kernel: tuple[int, ...], dilations: tuple[int
     if w.shape[2:] == kernel:
         return w
     if w.data is None:
-        raise UnsupportedError("a dilated transposed convolution needs a constant filter")
+        return _spread_at_run_time(b, w, kernel, dilations)
     spread = np.zeros((*w.shape[:2], *kernel), w.dtype)
     taps = tuple(slice(0, (k - 1) * d + 1, d) for k, d in zip(w.shape[2:], dilations))
     spread[(slice(None), slice(None), *taps)] = w.data
     return b.const(spread, hint="spread")
+
+
+def _spread_at_run_time(b: Builder, w: Tensor, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> Tensor:
+    """As `_spread`, of a computed filter: axis by axis, each tap followed by its zeros, the rest cut off."""
+    for axis, (size, step) in enumerate(zip(kernel, dilations), start=2):
+        outer, taps, inner = prod(w.shape[:axis]), w.shape[axis], prod(w.shape[axis + 1 :])
+        tall = border(b, b.reshape(w, (outer, taps, 1, inner)), [(0, 0), (0, 0), (0, step - 1), (0, 0)])
+        long = b.reshape(tall, (outer, taps * step, inner))
+        long = window_along(b, long, 1, 0, 1, min(size, taps * step))
+        long = border(b, long, [(0, 0), (0, size - long.shape[1]), (0, 0)])
+        w = b.reshape(long, (*w.shape[:axis], size, *w.shape[axis + 1 :]))
+    return w
 
 
 @lowers("ConvTranspose")

@@ -60,7 +60,40 @@ def unary(b: Builder, node: ir.Node) -> Tensor:
 @lowers(*_BINARY)
 def binary(b: Builder, node: ir.Node) -> Tensor:
     """y = f(a, b) with broadcasting; an integer DIV truncates in both worlds."""
-    return b.binary(_BINARY[node.op_type], b.input(node, 0), b.input(node, 1))
+    x, y = b.input(node, 0), b.input(node, 1)
+    if node.op_type == "Div" and x.dtype in (np.int64, np.uint32):
+        return _long_division(b, x, y)
+    return b.binary(_BINARY[node.op_type], x, y)
+
+
+def _long_division(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """The truncated quotient of integers that DIV does not take, in int64.
+
+    x less the remainder is a multiple of y. Its quotient in float32 is off by 2^-22 at most, relatively; the
+    error, in integers, is divided in turn: three times give 64 bits.
+    """
+    dtype = x.dtype
+    x, y = b.cast(x, np.int64), b.cast(y, np.int64)
+    rest = b.binary("FLOOR_MOD", x, y)
+    left = b.binary("SUB", x, rest)
+    divisor, quotient = b.cast(y, np.float32), b.scalar_like(x, 0)
+    for _ in range(3):
+        step = b.cast(b.unary("ROUND", b.binary("DIV", b.cast(left, np.float32), divisor)), np.int64)
+        quotient = b.binary("ADD", quotient, step)
+        left = b.binary("SUB", left, b.binary("MUL", step, y))
+    if dtype.kind == "i":
+        up = b.binary("LOGICAL_AND", _nonzero(b, rest), _signs_differ(b, x, y), np.bool_)
+        quotient = b.binary("ADD", quotient, b.cast(up, np.int64))
+    return b.cast(quotient, dtype)
+
+
+def _nonzero(b: Builder, x: Tensor) -> Tensor:
+    return b.binary("NOT_EQUAL", x, b.scalar_like(x, 0), np.bool_)
+
+
+def _signs_differ(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    one, two = (b.binary("LESS", t, b.scalar_like(t, 0), np.bool_) for t in (x, y))
+    return b.binary("NOT_EQUAL", one, two)
 
 
 @lowers(*_PREDICATE)
@@ -83,13 +116,47 @@ def power(b: Builder, node: ir.Node) -> Tensor:
             return b.binary("MUL", b.unary("SQUARE", x), x)
         if exponent == -1:
             return b.binary("DIV", b.scalar_like(x, 1), x)
-    if x.dtype.kind in "iu" and (e.dtype.kind == "f" or e.data is None or e.data.min() < 0):
-        raise UnsupportedError("an integer base wants a constant, non-negative integer exponent")
+    if x.dtype.kind in "iu" and (e.data is None or x.dtype == np.int64 or e.data.min() < 0):
+        return _whole_power(b, x, e)
     e = b.cast(e, x.dtype)
     if x.data is not None and x.dtype.kind == "f" and x.data.min(initial=np.inf) > 0:
         # The GPU delegate computes some of these with the operands exchanged, XNNPACK has no POW.
         return b.unary("EXP", b.binary("MUL", e, b.const(np.log(x.data), hint="logarithm")))
     return b.binary("POW", x, e)
+
+
+def _whole_power(b: Builder, x: Tensor, e: Tensor) -> Tensor:
+    """x ** e in integers, by squaring. A negative exponent gives zero but for 1 and -1.
+
+    6 bits of the exponent are enough: beyond 63 every power but those of 0, 1 and -1 overflows.
+    """
+    if e.dtype.kind == "f" and (e.data is None or np.any(e.data != np.round(e.data))):
+        raise UnsupportedError("an integer base wants an integer exponent")
+    if x.dtype not in (np.int32, np.int64) or e.dtype == np.uint64:
+        raise UnsupportedError(f"its kernels do not take {x.dtype} to the power of {e.dtype}")
+    if e.data is not None:
+        e = b.const(np.clip(e.data, -(2**31), 2**31 - 1), np.int32, "exponent")
+    negative = b.binary("LESS", e, b.scalar_like(e, 0), np.bool_)
+    size = absolute(b, e)
+    odd = b.binary("FLOOR_MOD", size, b.scalar_like(size, 2))
+    held = b.binary("MINIMUM", size, b.binary("ADD", odd, b.scalar_like(size, 62)))
+    left, power = b.cast(held, np.int32), x
+    found: Tensor | None = None
+    for bit in range(6):
+        digit = b.cast(b.binary("FLOOR_MOD", left, b.scalar_like(left, 2)), x.dtype)
+        left = b.binary("FLOOR_DIV", left, b.scalar_like(left, 2))
+        # x where the digit is one, else 1
+        factor = b.binary(
+            "ADD", b.binary("MUL", digit, b.binary("SUB", power, b.scalar_like(x, 1))), b.scalar_like(x, 1)
+        )
+        found = factor if found is None else b.binary("MUL", found, factor)
+        if bit < 5:
+            power = b.binary("MUL", power, power)
+    assert found is not None
+    unit = b.binary("EQUAL", absolute(b, x), b.scalar_like(x, 1), np.bool_)
+    lost = b.binary("LOGICAL_AND", negative, b.unary("LOGICAL_NOT", unit), np.bool_)
+    kept = b.cast(b.unary("LOGICAL_NOT", lost), x.dtype)
+    return b.binary("MUL", found, kept)
 
 
 @lowers("Mod")
@@ -98,6 +165,10 @@ def modulo(b: Builder, node: ir.Node) -> Tensor:
     x, y = b.input(node, 0), b.input(node, 1)
     if not attr(node, "fmod", 0) or x.dtype.kind in "bu":
         return b.binary("FLOOR_MOD", x, y)
+    if x.dtype.kind == "i":
+        rest = b.binary("FLOOR_MOD", x, y)
+        turned = b.binary("LOGICAL_AND", _nonzero(b, rest), _signs_differ(b, x, y), np.bool_)
+        return b.binary("SUB", rest, b.binary("MUL", b.cast(turned, x.dtype), y))
     x_size, y_size = (b.unary("ABS", t) if t.data is None else b.const(np.abs(t.data)) for t in (x, y))
     magnitude = b.binary("FLOOR_MOD", x_size, y_size)
     return b.binary("MUL", b.unary("SIGN", x), magnitude)

@@ -29,7 +29,7 @@ _ERF_Q = (1.0, 5.04858886475e-1, 1.15350527228e-1, 1.52072949359e-2, 1.185552211
 _ATANH = tuple(2 / (2 * k + 1) for k in range(6))  # the next term is below 3e-9
 
 
-def _polynomial(b: Builder, x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+def polynomial(b: Builder, x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     """The polynomial of ascending coefficients at x, by Horner's rule."""
     *lower, leading = coefficients
     first = shifted(b, scaled(b, x, leading), lower.pop())
@@ -43,7 +43,7 @@ def erf(b: Builder, node: ir.Node) -> Tensor:
     below = b.binary("MINIMUM", x, b.scalar_like(x, _ERF_LIMIT))
     x = b.binary("MAXIMUM", below, b.scalar_like(x, -_ERF_LIMIT))
     square = b.unary("SQUARE", x)
-    p, q = (_polynomial(b, square, c) for c in (_ERF_P, _ERF_Q))
+    p, q = (polynomial(b, square, c) for c in (_ERF_P, _ERF_Q))
     return b.binary("MUL", x, b.binary("DIV", p, q))
 
 
@@ -62,7 +62,7 @@ def _cosine_of(b: Builder, sine: Tensor) -> Tensor:
 def _log1p(b: Builder, x: Tensor) -> Tensor:
     """log(1 + x) for x >= 0; below 1/2 as 2 atanh(s), s = x / (2 + x), by atanh's series in s^2 <= 1/25."""
     s = b.binary("DIV", x, shifted(b, x, 2))
-    series = _polynomial(b, b.unary("SQUARE", s), _ATANH)
+    series = polynomial(b, b.unary("SQUARE", s), _ATANH)
     small = b.binary("MUL", s, series)
     near = b.binary("LESS", x, b.scalar_like(x, 0.5), np.bool_)
     return b.emit("SELECT_V2", [near, small, b.unary("LOG", shifted(b, x, 1))], x.shape, x.dtype)

@@ -88,7 +88,7 @@ def _indices(b: Builder, value: ir.Value, size: int) -> Tensor:
     return b.binary("FLOOR_MOD", indices, b.scalar_like(indices, size))
 
 
-def _pick(b: Builder, x: Tensor, axis: int, indices: Tensor) -> Tensor:
+def pick(b: Builder, x: Tensor, axis: int, indices: Tensor) -> Tensor:
     """Slices of x at indices of any rank, which are flattened: the GPU delegate takes one dimension only."""
     shape = [*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]]
     if indices.data is not None:
@@ -110,7 +110,7 @@ def gather(b: Builder, node: ir.Node) -> Tensor:
     """Slices of x along the axis, in the order and shape of the indices."""
     x, value, axis = b.input(node), node.inputs[1], attr(node, "axis")
     assert value is not None
-    return _pick(b, x, axis, _indices(b, value, x.shape[axis]))
+    return pick(b, x, axis, _indices(b, value, x.shape[axis]))
 
 
 @lowers("GatherND")
@@ -131,7 +131,7 @@ def gather_nd(b: Builder, node: ir.Node) -> Tensor:
         inner = b.emit("SUM", [steps, axes], where, keep_dims=False)
     if batch:
         inner = _combine(b, "ADD", inner, home)
-    return _pick(b, b.reshape(x, (prod(x.shape[:depth]), *x.shape[depth:])), 0, inner)
+    return pick(b, b.reshape(x, (prod(x.shape[:depth]), *x.shape[depth:])), 0, inner)
 
 
 def _strides(shape: Sequence[int]) -> np.ndarray:
@@ -148,6 +148,6 @@ def gather_elements(b: Builder, node: ir.Node) -> Tensor:
     others = np.where(np.arange(x.rank) == axis, 0, strides)
     home = np.tensordot(others, np.indices(indices.shape), 1)
     steps = _combine(b, "MUL", indices, b.scalar_like(indices, int(strides[axis])))
-    return _pick(
+    return pick(
         b, b.reshape(x, (prod(x.shape),)), 0, _combine(b, "ADD", steps, b.const(home, np.int32, "home"))
     )

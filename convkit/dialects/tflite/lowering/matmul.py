@@ -1,18 +1,23 @@
-"""Gemm and MatMul."""
+"""Gemm, MatMul and determinants."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
-from convkit.dialects.tflite.lowering.builder import Builder, lowers
+from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.indexing import window as cells
 from convkit.dialects.tflite.lowering.movement import broadcast
 from convkit.dialects.tflite.lowering.window import need_float32
 from convkit.ir.facts import attr
+
+_MOST_EXPANDED = 4
+"""Rows of a matrix whose determinant is expanded."""
 
 
 def fully_connected(b: Builder, x: Tensor, w: np.ndarray, bias: np.ndarray | None = None) -> Tensor:
@@ -148,3 +153,34 @@ def gemm(b: Builder, node: ir.Node) -> Tensor:
     if c is not None:
         z = b.binary("ADD", z, c if beta == 1 else b.binary("MUL", c, b.const(beta)))
     return z
+
+
+@lowers("Det")
+def det(b: Builder, node: ir.Node) -> Tensor:
+    """The determinant of small matrices, by expansion along rows."""
+    x = b.input(node)
+    size, outer = x.shape[-1], x.shape[:-2]
+    need_float32(x)
+    if size > _MOST_EXPANDED:
+        raise UnsupportedError(
+            f"determinants of matrices above {_MOST_EXPANDED} x {_MOST_EXPANDED} want pivoting"
+        )
+
+    def entry(row: int, column: int) -> Tensor:
+        line = cells(b, x, x.rank - 2, row, 1, 1)
+        return b.reshape(cells(b, line, x.rank - 1, column, 1, 1), outer)
+
+    @cache
+    def minor(columns: tuple[int, ...]) -> Tensor:
+        """The determinant of the last rows and some columns."""
+        row, total = size - len(columns), None
+        if len(columns) == 1:
+            return entry(row, columns[0])
+        for place, column in enumerate(columns):
+            rest = minor((*columns[:place], *columns[place + 1 :]))
+            term = b.binary("MUL", entry(row, column), rest)
+            total = term if total is None else b.binary("SUB" if place % 2 else "ADD", total, term)
+        assert total is not None
+        return total
+
+    return minor(tuple(range(size)))

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
+from itertools import product
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
+from convkit.dialects.tflite.lowering.indexing import cut
 from convkit.dialects.tflite.lowering.indexing import window as cells
+from convkit.dialects.tflite.lowering.movement import border, repeat
 from convkit.dialects.tflite.lowering.window import (
     Window,
     channels_first,
@@ -23,6 +27,8 @@ from convkit.dialects.tflite.lowering.window import (
 )
 from convkit.ir.facts import attr, input_at, is_op, scalar, shape_of
 
+_MOST_TAPS = 64
+"""Taps of a window whose maxima are found one by one."""
 _LOWEST = float(np.finfo(np.float32).min)
 
 # Pools x (N, H, W, C) by a window over H and W.
@@ -86,15 +92,54 @@ def _max(b: Builder, x: Tensor, window: Window, fill: float | None) -> Tensor:
 
 
 @lowers("MaxPool")
-def max_pool(b: Builder, node: ir.Node) -> Tensor:
+def max_pool(b: Builder, node: ir.Node) -> Tensor | list[Tensor]:
     """MAX_POOL_2D; padding that TFLite has no name for is written out with the lowest number."""
-    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
-        raise UnsupportedError("TFLite has no pooling that gives the indices of the maxima")
     x = b.input(node)
+    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+        return _max_and_places(b, node, x)
+    if x.dtype.kind in "iu" and x.dtype.itemsize < 4:  # float32 holds these
+        y = _pooled(b, node, b.cast(x, np.float32), partial(_max, fill=_LOWEST))
+        return b.cast(y, x.dtype)
     need_float32(x)
     # PAD, which more delegates take than PADV2, writes zeros: as good where no element is below.
     fill = None if _non_negative(node.inputs[0]) else _LOWEST
     return _pooled(b, node, x, partial(_max, fill=fill))
+
+
+def _max_and_places(b: Builder, node: ir.Node, x: Tensor) -> list[Tensor]:
+    """The maximum of a window's taps, and where it first stands in the input laid flat."""
+    n, c, *size = x.shape
+    kernel, out = attr(node, "kernel_shape"), shape_of(node.outputs[0])
+    strides, dilations, pads = (attr(node, name) for name in ("strides", "dilations", "pads"))
+    by_column = attr(node, "storage_order", 0)
+    if prod(kernel) > _MOST_TAPS or prod(x.shape) >= 2**31 or (by_column and x.rank != 4):
+        raise UnsupportedError("TFLite has no pooling that gives the indices of the maxima of such windows")
+    steps = np.cumprod([1, *(size[:-1] if by_column else size[:0:-1])])
+    steps = steps if by_column else steps[::-1]
+    reach = [(o - 1) * s + (k - 1) * d + 1 for o, s, k, d in zip(out[2:], strides, kernel, dilations)]
+    ends = [max(r - m - p, 0) for r, m, p in zip(reach, size, pads)]
+    widths = [(0, 0), (0, 0), *zip(pads, ends)]
+    lowest = _LOWEST if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    padded = border(b, x, widths, b.scalar_like(x, lowest))
+    best: Tensor | None = None
+    place: Tensor | None = None
+    for tap in product(*map(range, kernel)):
+        first = [t * d for t, d in zip(tap, dilations)]
+        value = cut(b, padded, [0, 0, *first], [1, 1, *strides], out)
+        offset = b.const(int(np.dot(first, steps)), np.int32, "offset")
+        if best is None or place is None:
+            best, place = value, repeat(b, b.reshape(offset, (1,) * x.rank), out)
+            continue
+        larger = b.binary("GREATER", value, best, np.bool_)
+        place = b.emit("SELECT_V2", [larger, offset, place], out, np.int32)
+        best = b.binary("MAXIMUM", best, value)
+    assert best is not None
+    assert place is not None
+    home = np.arange(n * c).reshape(n, c, *(1,) * len(size)) * prod(size)
+    for axis, (o, s, p) in enumerate(zip(out[2:], strides, pads)):
+        along = (np.arange(o) * s - p) * steps[axis]
+        home = home + along.reshape(o, *(1,) * (len(size) - 1 - axis))
+    return [best, b.cast(b.binary("ADD", place, b.const(home, np.int32, "home")), np.int64)]
 
 
 def _counts(window: Window, axis: int, padded: bool) -> np.ndarray:

@@ -15,7 +15,9 @@ import onnx_ir as ir
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
 from convkit.dialects.tflite.lowering.conv import convolve
+from convkit.dialects.tflite.lowering.indexing import window
 from convkit.dialects.tflite.lowering.matmul import multiply
+from convkit.dialects.tflite.lowering.movement import repeat
 from convkit.dialects.tflite.lowering.reductions import reduce
 from convkit.ir.facts import attr, dtype_of
 
@@ -24,13 +26,28 @@ _EXACT = 2**24
 
 def _spread(b: Builder, vector: Tensor, rank: int, axis: int) -> Tensor:
     """A scale or zero point in the shape that broadcasts along `axis`; a single one has no dimension."""
+    if vector.rank == rank > 1:  # one per element, as `_blocks` gives them
+        return vector
     if vector.rank > 1:
-        raise UnsupportedError("blocked quantization has no kernel")
+        raise UnsupportedError("its scale or zero point is no vector")
     if math.prod(vector.shape) == 1:
         return b.reshape(vector, ())
     shape = [1] * rank
     shape[axis] = vector.shape[0]
     return b.reshape(vector, shape)
+
+
+def _blocks(b: Builder, node: ir.Node, x: Tensor, axis: int, scale: Tensor | None) -> Tensor | None:
+    """A scale or zero point of blocks along `axis` as one per element; others, and none, as they are."""
+    size = attr(node, "block_size", 0)
+    if scale is None or not size:
+        return scale
+    shape = scale.shape
+    apart = b.reshape(scale, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+    counts = [1] * apart.rank
+    counts[axis + 1] = size
+    whole = b.reshape(repeat(b, apart, counts), (*shape[:axis], shape[axis] * size, *shape[axis + 1 :]))
+    return window(b, whole, axis, 0, 1, x.shape[axis])
 
 
 def _centered(b: Builder, x: Tensor, zero: Tensor | None, axis: int = 0) -> Tensor:
@@ -68,10 +85,12 @@ def quantize_linear(b: Builder, node: ir.Node) -> Tensor:
     x, scale, zero = b.inputs(node, 3)[:3]
     assert x is not None
     assert scale is not None
-    if x.dtype != np.float32 or attr(node, "block_size", 0):
-        raise UnsupportedError("only float32 numbers are quantized, per tensor or per axis")
+    if x.dtype != np.float32:
+        raise UnsupportedError("only float32 numbers are quantized")
     axis = attr(node, "axis", 1)
     axis = axis % x.rank if x.rank else 0
+    scale, zero = (_blocks(b, node, x, axis, t) for t in (scale, zero))
+    assert scale is not None
     y = b.binary("DIV", x, _spread(b, scale, x.rank, axis))
     zero = None if zero is None else _spread(b, zero, x.rank, axis)
     return _quantized(b, y, zero, dtype_of(node.outputs[0]).numpy())
@@ -83,10 +102,12 @@ def dequantize_linear(b: Builder, node: ir.Node) -> Tensor:
     x, scale, zero = b.inputs(node, 3)[:3]
     assert x is not None
     assert scale is not None
-    if scale.dtype != np.float32 or attr(node, "block_size", 0):
-        raise UnsupportedError("only float32 numbers are dequantized to, per tensor or per axis")
+    if scale.dtype != np.float32:
+        raise UnsupportedError("only float32 numbers are dequantized to")
     axis = attr(node, "axis", 1)
     axis = axis % x.rank if x.rank else 0
+    scale, zero = (_blocks(b, node, x, axis, t) for t in (scale, zero))
+    assert scale is not None
     return b.binary("MUL", _centered(b, x, zero, axis), _spread(b, scale, x.rank, axis))
 
 

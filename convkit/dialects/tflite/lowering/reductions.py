@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
+from convkit.dialects.tflite.lowering.bits import complement
 from convkit.dialects.tflite.lowering.builder import Builder, constant_ints, lowers
 from convkit.dialects.tflite.lowering.elementwise import absolute
 from convkit.dialects.tflite.lowering.indexing import window
@@ -85,14 +86,23 @@ def top_k(b: Builder, node: ir.Node) -> list[Tensor]:
     """The k largest (or smallest) elements along the axis, in order, and their indices."""
     x, axis, largest = b.input(node), attr(node, "axis"), attr(node, "largest", 1)
     (k,) = constant_ints(node, 1)
+    unsigned = x.dtype == np.uint64
+    x = b.as_signed(x, ordered=True) if unsigned else x
+
+    def turned(t: Tensor) -> Tensor:
+        return t if largest else b.unary("NEG", t) if t.dtype.kind == "f" else complement(b, t)
+
     perm = [i for i in range(x.rank) if i != axis] + [axis]
     back = [perm.index(i) for i in range(x.rank)]
-    rows = b.transpose(x if largest else b.unary("NEG", x), perm)
+    rows = b.transpose(turned(x), perm)
     shape = [*rows.shape[:-1], k]
     rows = _filled_up(b, rows) if x.dtype.kind == "f" else rows
     best, index = b.emit_many("TOPK_V2", [rows, b.const(k)], [(shape, x.dtype), (shape, np.int32)])
-    values = b.transpose(best, back)
-    return [values if largest else b.unary("NEG", values), b.cast(b.transpose(index, back), np.int64)]
+    values = turned(b.transpose(best, back))
+    return [
+        b.as_unsigned(values, ordered=True) if unsigned else values,
+        b.cast(b.transpose(index, back), np.int64),
+    ]
 
 
 @lowers("CumSum")

@@ -1,4 +1,4 @@
-"""Operators that write parts of a value: ScatterND, ScatterElements, Col2Im.
+"""Operators that write parts of a value: ScatterND, ScatterElements, TensorScatter, MaxUnpool, Col2Im.
 
 SCATTER_ND adds updates into zeros. That replaces elements at distinct places, which ONNX demands where
 nothing is to be combined; other combinations at places that may repeat are written one after the other.
@@ -92,6 +92,42 @@ def scatter_elements(b: Builder, node: ir.Node) -> Tensor:
     unit = np.eye(x.rank, dtype=np.int32)[axis]
     along = b.binary("MUL", b.reshape(found, (*found.shape, 1)), b.const(unit, np.int32, "axis"))
     return _scattered(b, node, b.binary("ADD", along, b.const(grid, hint="home")), updates, x)
+
+
+@lowers("TensorScatter")
+def tensor_scatter(b: Builder, node: ir.Node) -> Tensor:
+    """A cache with each batch's update written from its index on; `circular` goes on at the beginning."""
+    cache, update, start = b.inputs(node, 3)
+    assert cache is not None
+    assert update is not None
+    axis, batch = attr(node, "axis", -2) % cache.rank, cache.shape[0]
+    perm = [0, axis, *(i for i in range(1, cache.rank) if i != axis)]
+    x, rows = b.transpose(cache, perm), b.transpose(update, perm)
+    size, steps = x.shape[1], rows.shape[1]
+    home = b.const(np.arange(steps)[None], np.int32, "steps")
+    if start is not None:
+        home = b.binary("ADD", home, b.reshape(b.cast(start, np.int32), (batch, 1)))
+    if attr(node, "mode", "linear") == "circular":
+        home = b.binary("FLOOR_MOD", home, b.scalar_like(home, size))
+    places = b.binary("ADD", home, b.const(np.arange(batch)[:, None] * size, np.int32, "first"))
+    flat = b.reshape(x, (batch * size, *x.shape[2:]))
+    rows = b.reshape(rows, (batch * steps, *x.shape[2:]))
+    y = b.reshape(_replaced(b, b.reshape(places, (batch * steps, 1)), rows, flat), x.shape)
+    return b.transpose(y, [perm.index(i) for i in range(cache.rank)])
+
+
+@lowers("MaxUnpool")
+def max_unpool(b: Builder, node: ir.Node) -> Tensor:
+    """Maxima put back at the places in the whole output that a pooling over disjoint windows gave."""
+    x, places, shape = b.input(node, 0), b.input(node, 1), shape_of(node.outputs[0])
+    kernel = attr(node, "kernel_shape")
+    if any(k > s for k, s in zip(kernel, attr(node, "strides", (1,) * len(kernel)), strict=True)):
+        raise UnsupportedError("its windows overlap, so that a place may be written twice")
+    count = prod(x.shape)
+    flat = b.reshape(b.cast(places, np.int32), (count, 1))
+    size = b.const([prod(shape)], np.int32, "shape")
+    laid = b.emit("SCATTER_ND", [flat, b.reshape(x, (count,)), size], (prod(shape),), x.dtype)
+    return b.reshape(laid, shape)
 
 
 @lowers("Col2Im")
