@@ -74,26 +74,22 @@ def _long_division(b: Builder, x: Tensor, y: Tensor) -> Tensor:
     """
     dtype = x.dtype
     x, y = b.cast(x, np.int64), b.cast(y, np.int64)
-    rest = b.binary("FLOOR_MOD", x, y)
-    left = b.binary("SUB", x, rest)
+    left = b.binary("SUB", x, _remainder(b, x, y))
     divisor, quotient = b.cast(y, np.float32), b.scalar_like(x, 0)
     for _ in range(3):
         step = b.cast(b.unary("ROUND", b.binary("DIV", b.cast(left, np.float32), divisor)), np.int64)
         quotient = b.binary("ADD", quotient, step)
         left = b.binary("SUB", left, b.binary("MUL", step, y))
-    if dtype.kind == "i":
-        up = b.binary("LOGICAL_AND", _nonzero(b, rest), _signs_differ(b, x, y), np.bool_)
-        quotient = b.binary("ADD", quotient, b.cast(up, np.int64))
     return b.cast(quotient, dtype)
 
 
-def _nonzero(b: Builder, x: Tensor) -> Tensor:
-    return b.binary("NOT_EQUAL", x, b.scalar_like(x, 0), np.bool_)
-
-
-def _signs_differ(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+def _remainder(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """The remainder of signed integers that has the sign of x; that of FLOOR_MOD has the sign of y."""
+    rest = b.binary("FLOOR_MOD", x, y)
+    left = b.binary("NOT_EQUAL", rest, b.scalar_like(rest, 0), np.bool_)
     one, two = (b.binary("LESS", t, b.scalar_like(t, 0), np.bool_) for t in (x, y))
-    return b.binary("NOT_EQUAL", one, two)
+    turned = b.binary("LOGICAL_AND", left, b.binary("NOT_EQUAL", one, two), np.bool_)
+    return b.binary("SUB", rest, b.binary("MUL", b.cast(turned, x.dtype), y))
 
 
 @lowers(*_PREDICATE)
@@ -166,9 +162,7 @@ def modulo(b: Builder, node: ir.Node) -> Tensor:
     if not attr(node, "fmod", 0) or x.dtype.kind in "bu":
         return b.binary("FLOOR_MOD", x, y)
     if x.dtype.kind == "i":
-        rest = b.binary("FLOOR_MOD", x, y)
-        turned = b.binary("LOGICAL_AND", _nonzero(b, rest), _signs_differ(b, x, y), np.bool_)
-        return b.binary("SUB", rest, b.binary("MUL", b.cast(turned, x.dtype), y))
+        return _remainder(b, x, y)
     x_size, y_size = (b.unary("ABS", t) if t.data is None else b.const(np.abs(t.data)) for t in (x, y))
     magnitude = b.binary("FLOOR_MOD", x_size, y_size)
     return b.binary("MUL", b.unary("SIGN", x), magnitude)
