@@ -26,7 +26,7 @@ def output_folder(folder: Path) -> Iterator[None]:
             pass
     except OSError as refused:
         _remove(made)
-        raise _not_writable(folder, refused) from refused
+        raise not_writable(folder, refused) from refused
     try:
         yield
     except BaseException:
@@ -42,7 +42,8 @@ def _remove(folders: list[Path]) -> None:
             return  # somebody else put something there
 
 
-def _not_writable(folder: Path, refused: OSError) -> ConvkitError:
+def not_writable(folder: Path, refused: OSError) -> ConvkitError:
+    """The error for a folder in which the system would not write."""
     reason = (refused.strerror or str(refused)).lower()
     return error(
         "output-not-writable",
@@ -65,7 +66,7 @@ def write_all(folder: Path, contents: Mapping[str, Content]) -> None:
         for temporary, final in staged:
             os.replace(temporary, final)
     except OSError as refused:
-        raise _not_writable(folder, refused) from refused
+        raise not_writable(folder, refused) from refused
     finally:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)

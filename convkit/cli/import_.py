@@ -32,9 +32,8 @@ def command(
     """Write MODEL, of any format, as ONNX in normal form: one opset, static shapes, constants folded."""
     import json
 
-    import onnx_ir as ir
-
-    from convkit.files import output_folder, write_all
+    from convkit.backends.onnx_file import write_onnx
+    from convkit.files import output_folder
     from convkit.frontends import load_any
     from convkit.ir.normal import normalize
 
@@ -43,19 +42,16 @@ def command(
         raise error(
             "same-file", "the output is the model itself", help="choose another name with -o FILE.onnx"
         )
-    with output_folder(path.parent):
-        with progress(not (quiet or as_json), f"importing {model.name}"):
-            imported = load_any(model, import_options(**importing))
-            normalize(imported.model)
-            proto = ir.to_proto(imported.model)
-            try:
-                data = proto.SerializeToString()
-            except ValueError as e:  # protobuf holds 2 GiB at most
-                raise error("model-too-large", "the model does not fit into one ONNX file of 2 GiB") from e
-        write_all(path.parent, {path.name: data})
+    with output_folder(path.parent), progress(not (quiet or as_json), f"importing {model.name}"):
+        imported = load_any(model, import_options(**importing))
+        normalize(imported.model)
+        written = write_onnx(imported.model, path)
+    nodes = len(list(imported.model.graph))
     if as_json:
-        said = {"format": imported.format, "output": str(path), "nodes": len(list(imported.model.graph))}
+        files = [str(file) for file in written]
+        said = {"format": imported.format, "output": str(path), "nodes": nodes, "files": files}
         click.echo(json.dumps(said))
     elif not quiet:
-        console().print(f"{path}: {len(list(imported.model.graph))} nodes, from {imported.format}")
+        beside = f" (weights in {written[1].name})" if written[1:] else ""
+        console().print(f"{path}: {nodes} nodes, from {imported.format}{beside}")
     return ExitCode.OK

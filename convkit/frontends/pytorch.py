@@ -25,6 +25,7 @@ from convkit.frontends.imported import Imported, ImportOptions
 from convkit.frontends.onnx import load_onnx
 from convkit.frontends.pytorch_code import make_module, need_torch
 from convkit.frontends.pytorch_errors import export_failed
+from convkit.frontends.pytorch_origins import note_calls
 from convkit.verify.runners import RunError
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -134,6 +135,7 @@ def _to_onnx(program: Any, options: ImportOptions) -> ir.Model:
         except Exception as failed:
             raise export_failed(failed, program) from failed
     model: ir.Model = made.model
+    note_calls(model, program)
     return model
 
 

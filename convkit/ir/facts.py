@@ -97,3 +97,16 @@ def sole_user(value: ir.Value) -> ir.Node | None:
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
     """Whether `node` is a standard-domain operator of one of these types."""
     return node is not None and node.domain == "" and node.op_type in op_types
+
+
+_NOT_NEGATIVE = "convkit.indices_not_negative"
+
+
+def note_indices_not_negative(node: ir.Node) -> None:
+    """Note that the indices a gathering `node` reads are never negative, which its operator would allow."""
+    node.metadata_props[_NOT_NEGATIVE] = "1"
+
+
+def indices_not_negative(node: ir.Node) -> bool:
+    """Whether the indices of `node` were noted never to be negative."""
+    return _NOT_NEGATIVE in node.metadata_props

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import onnx_ir as ir
 
@@ -68,26 +69,60 @@ def annotate_origins(model: ir.Model) -> None:
                 set_origin(node, _imported(node))
 
 
+def store_origins(model: ir.Model) -> None:
+    """Write the origin of every node into its metadata, from which `annotate_origins` reads it back."""
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        for node in graph.all_nodes():
+            found = {name: list(values) for name, values in asdict(origin_of(node)).items() if values}
+            node.metadata_props[_KEY] = json.dumps(found, separators=(",", ":"))
+
+
+def _stored(text: str) -> Origin | None:
+    """The origin that `store_origins` wrote, None for what it did not."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or not found.keys() <= {field.name for field in fields(Origin)}:
+        return None
+    whole = all(isinstance(v, list) and all(isinstance(x, str) for x in v) for v in found.values())
+    return Origin(**{name: tuple(values) for name, values in found.items()}) if whole else None
+
+
 def _imported(node: ir.Node) -> Origin:
     props = node.metadata_props
+    if (text := props.get(_KEY)) is not None and (stored := _stored(text)) is not None:
+        return stored
     if not node.name:
         node.name = next((v.name for v in node.outputs if v.name), node.op_type)
     return Origin((node.name,), _modules(props), _sources(props.get("pkg.torch.onnx.stack_trace", "")))
 
 
 def _modules(props: dict[str, str]) -> tuple[str, ...]:
-    """The innermost module path: torch writes a list of scopes, or `a: type/b.c: type/...` as namespace."""
-    scopes = props.get("pkg.torch.onnx.name_scopes")
-    if scopes:
-        try:
-            found = ast.literal_eval(scopes)
-        except (ValueError, SyntaxError):
-            found = []
-        paths = [p for p in found[:-1] if isinstance(p, str) and p] if isinstance(found, list) else []
-        return (paths[-1],) if paths else ()
-    parts = [p.split(":")[0].strip() for p in props.get("namespace", "").split("/")[:-1]]
-    parts = [p for p in parts if p]
-    return (parts[-1],) if parts else ()
+    """The innermost module path; the class of the outermost module, which has none, for what it does itself.
+
+    torch writes lists of scopes and of their classes, or both as a namespace `a: type/b.c: type/...`; the
+    last is the node itself.
+    """
+    paths = _listed(props.get("pkg.torch.onnx.name_scopes"))
+    classes = _listed(props.get("pkg.torch.onnx.class_hierarchy"))
+    if not paths:
+        parts = [part.partition(":") for part in props.get("namespace", "").split("/")]
+        paths, classes = [path.strip() for path, _, _ in parts], [name.strip() for _, _, name in parts]
+    inner = [path for path in paths[:-1] if path]
+    if inner:
+        return (inner[-1],)
+    outermost = classes[0].rpartition(".")[2] if len(classes) > 1 else ""
+    return (outermost,) if outermost else ()
+
+
+def _listed(text: str | None) -> list[str]:
+    """The strings of a Python list written as text."""
+    try:
+        found = ast.literal_eval(text or "[]")
+    except (ValueError, SyntaxError):
+        return []
+    return [str(x) for x in found] if isinstance(found, list) else []
 
 
 def _sources(trace: str) -> tuple[str, ...]:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 
 import convkit
+from convkit.compiler import CompileOptions, CompileResult, compile_model
 from convkit.diagnostics import ConvkitError
+from convkit.verify import litert_gpu
+from tests.round_trip import assert_second_is_first
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -51,17 +54,51 @@ FALLBACKS: dict[str, set[str]] = {}
 """What the delegate does not take; all others are whole."""
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_it_computes_what_torch_does(name: str) -> None:
+def compiled(name: str, oracle: bool) -> CompileResult:
     network, shapes = ZOO[name]
     torch.manual_seed(0)
     module = network()
-    report = convkit.compile(module, "mali-gpu", example_inputs=tuple(torch.randn(s) for s in shapes)).report
+    inputs = tuple(torch.randn(s) for s in shapes)
+    return compile_model(module, "mali-gpu", CompileOptions(example_inputs=inputs, oracle=oracle))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_it_computes_what_torch_does_and_comes_back_as_it_went(name: str) -> None:
+    made = compiled(name, oracle=False)
+    report = made.report
     assert report.verification is not None
     assert report.verification.passed
+    assert report.verification.reference.startswith("torch")
     assert {op.op for op in report.left_behind} == FALLBACKS.get(name, set())
-    told = [op for op in report.left_behind if op.origin.sources]
-    assert len(told) >= 0.95 * len(report.left_behind)
+    assert_second_is_first(made)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_delegate_takes_what_we_say_and_computes_it(name: str) -> None:
+    setup = litert_gpu.availability()
+    if isinstance(setup, str):
+        pytest.skip(f"oracle litert-gpu: {setup}")
+    report = compiled(name, oracle=True).report
+    oracle = report.oracle
+    assert oracle is not None
+    assert oracle.agreement == 1.0, oracle.disagreements
+    assert {report.ops[index].op for index in oracle.refused} == FALLBACKS.get(name, set())
+    assert oracle.whole == (name not in FALLBACKS)
+    assert oracle.outputs
+    assert all(output.passed for output in oracle.outputs)
+
+
+def test_what_falls_back_is_told_by_module_and_source_line() -> None:
+    left = []
+    for name in ("unet", "imdn", "zero-dce", "swin", "lstm", "correlation"):
+        network, shapes = ZOO[name]
+        module, inputs = network(), tuple(torch.randn(s) for s in shapes)
+        report = convkit.check(module, "edgetpu", example_inputs=inputs)  # it takes no float32
+        left += report.left_behind
+    assert len({op.op for op in left}) > 20
+    here = tuple(f"{part.__file__}:" for part in (see, make))
+    told = [op for op in left if op.origin.modules and any(s.startswith(here) for s in op.origin.sources)]
+    assert len(told) >= 0.95 * len(left)
 
 
 def test_control_flow_that_depends_on_the_data_is_refused_at_its_line() -> None:

@@ -83,6 +83,30 @@ def fuse_scale(op: Op, sweep: Sweep) -> Op | None:
     return None
 
 
+def merge_factors(op: Op, sweep: Sweep) -> Op | None:
+    """(x * c) * d = x * (c d) for constants c and d."""
+    if op.code != "MUL" or not _is_float(op.output):
+        return None
+    for k in (0, 1):
+        inner, d = sweep.sole_maker(op.inputs[k], frozenset({"MUL"})), op.inputs[1 - k]
+        if inner is None or not _keeps_shape(inner, op) or d is None or d.data is None:
+            continue
+        for x, c in (inner.inputs, inner.inputs[::-1]):
+            if x is None or c is None or c.data is None:
+                continue
+            with np.errstate(over="ignore", under="ignore"):
+                product = np.asarray(c.data * d.data)
+            grown = product.size > max(c.data.size, d.data.size)
+            if (
+                not grown
+                and np.all(np.isfinite(product))
+                and not np.any((product == 0) & (c.data != 0) & (d.data != 0))
+            ):
+                merged = _constant(f"{op.output.name}_factor", product)
+                return replace(op, inputs=[x, merged], origin=inner.origin.union(op.origin))
+    return None
+
+
 def merge_scales(op: Op, sweep: Sweep) -> list[Op] | None:
     """BATCH_MATMUL(x * c, y * d) = BATCH_MATMUL(x * (c d), y) for constants c and d of one element."""
     if op.code != "BATCH_MATMUL" or not _is_float(op.output):
@@ -188,4 +212,4 @@ def _constant(name: str, data: np.ndarray) -> Tensor:
     return Tensor(name, data.shape, data.dtype, data)
 
 
-FUSIONS: tuple[Rule, ...] = (fuse_activation, fuse_scale, fuse_bias, merge_scales, fuse_pad)
+FUSIONS: tuple[Rule, ...] = (fuse_activation, fuse_scale, fuse_bias, merge_factors, merge_scales, fuse_pad)

@@ -61,6 +61,7 @@ class _Writer:
         self._claimed: dict[int, Tensor] = {}
         self._delivered: set[int] = set()
         self._reshaped: dict[tuple[int, Shape], Tensor] = {}
+        self._origin: dict[int, Origin] = {}
 
     def write(self) -> Graph:
         graph = self._problem.graph
@@ -74,7 +75,9 @@ class _Writer:
                 self._write_op(op)
         for node, result in zip(outputs, results, strict=True):
             if not result.is_constant:
-                self._deliver(self._fetch(node.values[0], _order(node, 0), Origin()), result)
+                index = node.values[0]
+                origin = self._origin.get(index, Origin())
+                self._deliver(self._fetch(index, _order(node, 0), origin), result, origin)
         return replace(graph, inputs=made, outputs=results, ops=self._ops)
 
     def _claim(self, node: Node, tensor: Tensor) -> Tensor:
@@ -89,10 +92,10 @@ class _Writer:
         table.setdefault(wanted, self._claimed[id(tensor)])
         return self._claimed[id(tensor)]
 
-    def _deliver(self, found: Tensor, result: Tensor) -> None:
+    def _deliver(self, found: Tensor, result: Tensor, origin: Origin) -> None:
         """Copy `found` to a graph output that is not the first to show that form of the value."""
         if found is not result and id(result) not in self._delivered:
-            self._ops.append(reshape_op(found, result, Origin()))
+            self._ops.append(reshape_op(found, result, origin))
         self._delivered.add(id(result))
 
     def _table(self, index: int) -> dict[Form, Tensor]:
@@ -155,6 +158,7 @@ class _Writer:
             for k, slot in enumerate(node.axes.slots):
                 if slot >= len(inputs):
                     outputs[slot] = self._make(node.values[k], _order(node, k))
+                    self._origin[node.values[k]] = op.origin
         made = [outputs[slot] for slot in sorted(outputs)]
         if op.code == "RESHAPE" and made[0].shape != op.output.shape and inputs[0] is not None:
             self._ops.append(reshape_op(inputs[0], made[0], op.origin))

@@ -18,6 +18,7 @@ from convkit.dialects.tflite.restructure import (
     settle_transpose,
     split_slices,
 )
+from convkit.dialects.tflite.shortcuts import SHORTCUTS
 from convkit.dialects.tflite.storage import compose, identity, wide_axes
 from convkit.dialects.tflite.sweep import Rule, Sweep
 
@@ -68,6 +69,7 @@ def simplify(graph: Graph) -> Graph:
         settle_transpose,
         reshape_before_dense,
         *FUSIONS,
+        *SHORTCUTS,
         share,
     )
     for _ in range(_MAX_SWEEPS):

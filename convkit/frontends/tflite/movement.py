@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Op, Tensor
 from convkit.frontends.tflite.builder import Builder, RefusedError, imports
+from convkit.ir.facts import note_indices_not_negative
 
 _END = np.iinfo(np.int64).max
 
@@ -223,19 +224,37 @@ def mirror_pad(b: Builder, op: Op) -> ir.Value:
     return y
 
 
+def _picked(value: ir.Value) -> ir.Value:
+    """What a Gather or GatherND gives, noted: TFLite's indices are never negative."""
+    node = value.producer()
+    assert node is not None
+    note_indices_not_negative(node)
+    return value
+
+
 @imports("GATHER")
 def gather(b: Builder, op: Op) -> ir.Value:
-    """Places along an axis."""
-    if op.options["batch_dims"]:
-        raise RefusedError("it gathers by batch")
-    axis = _axis(int(op.options["axis"]), _data(op).rank)
-    return b.op("Gather", b.real(op.inputs[0]), b.index(op.inputs[1]), axis=axis)
+    """Places along an axis; for each index of the leading axes others, where there are batch dimensions."""
+    x, indices = _data(op), _data(op, 1)
+    axis, batch = _axis(int(op.options["axis"]), x.rank), int(op.options["batch_dims"])
+    batch += indices.rank if batch < 0 else 0
+    if not batch:
+        return _picked(b.op("Gather", b.real(x), b.index(indices), axis=axis))
+    if not batch <= axis:
+        raise RefusedError(f"its axis {axis} is one of its {batch} batch dimensions")
+    between, after = range(batch, axis), range(axis + 1, x.rank)
+    tuples = b.op("Unsqueeze", b.index(indices), b.ints([-1]))
+    moved = b.transpose(b.real(x), [*range(batch), axis, *between, *after])
+    y = _picked(b.op("GatherND", moved, tuples, batch_dims=batch))
+    ends = indices.rank, indices.rank + len(between)
+    rank = indices.rank + len(between) + len(after)
+    return b.transpose(y, [*range(batch), *range(*ends), *range(batch, ends[0]), *range(ends[1], rank)])
 
 
 @imports("GATHER_ND")
 def gather_nd(b: Builder, op: Op) -> ir.Value:
     """Places by tuples of indices."""
-    return b.op("GatherND", b.real(op.inputs[0]), b.index(op.inputs[1]))
+    return _picked(b.op("GatherND", b.real(op.inputs[0]), b.index(op.inputs[1])))
 
 
 @imports("SCATTER_ND")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.ir.facts import constant, dtype_of, rank_of, scalar, shape_of
+from convkit.ir.facts import constant, dtype_of, is_op, rank_of, scalar, shape_of
 from convkit.rewrite import Exactness, Facts, NoMatch, Rewrite, Rewriter, register
 from convkit.rewrite.pattern import Match
 
@@ -97,6 +97,8 @@ class DivConstant(Rewrite):
         assert c is not None
         if c.dtype.kind != "f":
             return NoMatch("integer division rounds", match.root)
+        if any(_rounds(user) for user, _ in match.root.outputs[0].uses()):
+            return NoMatch("the quotient is rounded, which makes a step of the last bit", match.root)
         limits = np.finfo(c.dtype)
         with np.errstate(divide="ignore"):
             size = np.abs(1.0 / c.astype(np.float64))
@@ -106,6 +108,13 @@ class DivConstant(Rewrite):
 
     def rewrite(self, rw: Rewriter, match: Match, *, factor: np.ndarray) -> ir.Value:
         return rw.op("Mul", match["x"], rw.const(factor))
+
+
+def _rounds(node: ir.Node) -> bool:
+    """Whether the smallest difference in what `node` reads may be a whole step in what it gives."""
+    if is_op(node, "Cast"):
+        return dtype_of(node.outputs[0]).numpy().kind in "iu"
+    return is_op(node, "Round", "Floor", "Ceil")
 
 
 @register

@@ -253,6 +253,10 @@ class Builder:
         """A unary elementwise operator."""
         return self.emit(code, [x], x.shape, dtype, **options)
 
+    def square(self, x: Tensor) -> Tensor:
+        """x * x, which more targets and types have than SQUARE."""
+        return self.binary("MUL", x, x)
+
     def scalar_like(self, x: Tensor, value: float) -> Tensor:
         """A rank-0 constant of x's element type."""
         return self.const(np.asarray(value, x.dtype), hint="scalar")

@@ -107,9 +107,9 @@ def power(b: Builder, node: ir.Node) -> Tensor:
         if exponent == 1:
             return x
         if exponent == 2:
-            return b.unary("SQUARE", x)
+            return b.square(x)
         if exponent == 3:
-            return b.binary("MUL", b.unary("SQUARE", x), x)
+            return b.binary("MUL", b.square(x), x)
         if exponent == -1:
             return b.binary("DIV", b.scalar_like(x, 1), x)
     if x.dtype.kind in "iu" and (e.data is None or x.dtype == np.int64 or e.data.min() < 0):

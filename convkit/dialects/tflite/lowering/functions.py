@@ -42,7 +42,7 @@ def erf(b: Builder, node: ir.Node) -> Tensor:
     x = b.input(node)
     below = b.binary("MINIMUM", x, b.scalar_like(x, _ERF_LIMIT))
     x = b.binary("MAXIMUM", below, b.scalar_like(x, -_ERF_LIMIT))
-    square = b.unary("SQUARE", x)
+    square = b.square(x)
     p, q = (polynomial(b, square, c) for c in (_ERF_P, _ERF_Q))
     return b.binary("MUL", x, b.binary("DIV", p, q))
 
@@ -62,7 +62,7 @@ def _cosine_of(b: Builder, sine: Tensor) -> Tensor:
 def _log1p(b: Builder, x: Tensor) -> Tensor:
     """log(1 + x) for x >= 0; below 1/2 as 2 atanh(s), s = x / (2 + x), by atanh's series in s^2 <= 1/25."""
     s = b.binary("DIV", x, shifted(b, x, 2))
-    series = polynomial(b, b.unary("SQUARE", s), _ATANH)
+    series = polynomial(b, b.square(s), _ATANH)
     small = b.binary("MUL", s, series)
     near = b.binary("LESS", x, b.scalar_like(x, 0.5), np.bool_)
     return b.emit("SELECT_V2", [near, small, b.unary("LOG", shifted(b, x, 1))], x.shape, x.dtype)
@@ -117,7 +117,7 @@ def sinh(b: Builder, node: ir.Node) -> Tensor:
 def asinh(b: Builder, node: ir.Node) -> Tensor:
     """sign(x) log1p(|x| + x^2 / (1 + sqrt(1 + x^2)))."""
     x = b.input(node)
-    square = b.unary("SQUARE", x)
+    square = b.square(x)
     root = b.unary("SQRT", shifted(b, square, 1))
     beyond = b.binary("ADD", b.unary("ABS", x), b.binary("DIV", square, shifted(b, root, 1)))
     return b.binary("MUL", b.unary("SIGN", x), _log1p(b, beyond))

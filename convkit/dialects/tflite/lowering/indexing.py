@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, constant_ints, lowers
-from convkit.ir.facts import attr, is_op, shape_of
+from convkit.ir.facts import attr, indices_not_negative, is_op, shape_of
 
 
 def cut(b: Builder, x: Tensor, starts: Sequence[int], steps: Sequence[int], sizes: Sequence[int]) -> Tensor:
@@ -77,13 +77,19 @@ def slice_(b: Builder, node: ir.Node) -> Tensor:
     return cut(b, x, first, stride, sizes)
 
 
-def _indices(b: Builder, value: ir.Value, size: int) -> Tensor:
+def _indices(b: Builder, node: ir.Node, size: int) -> Tensor:
     """Indices along a dimension, in [0, size) and int32: ONNX allows negative ones, TFLite does not."""
+    value = node.inputs[1]
+    assert value is not None
     known = b.tensor(value)
     if known.data is not None:
         return b.const(known.data.astype(np.int64) % size, np.int32, "indices")
     indices = b.cast(known, np.int32)
-    if known.dtype.kind == "u" or is_op(value.producer(), "ArgMax", "ArgMin", "TopK"):
+    if (
+        known.dtype.kind == "u"
+        or indices_not_negative(node)
+        or is_op(value.producer(), "ArgMax", "ArgMin", "TopK")
+    ):
         return indices
     return b.binary("FLOOR_MOD", indices, b.scalar_like(indices, size))
 
@@ -108,9 +114,8 @@ def _combine(b: Builder, code: str, x: Tensor, y: Tensor) -> Tensor:
 @lowers("Gather")
 def gather(b: Builder, node: ir.Node) -> Tensor:
     """Slices of x along the axis, in the order and shape of the indices."""
-    x, value, axis = b.input(node), node.inputs[1], attr(node, "axis")
-    assert value is not None
-    return pick(b, x, axis, _indices(b, value, x.shape[axis]))
+    x, axis = b.input(node), attr(node, "axis")
+    return pick(b, x, axis, _indices(b, node, x.shape[axis]))
 
 
 @lowers("GatherND")
@@ -125,7 +130,9 @@ def gather_nd(b: Builder, node: ir.Node) -> Tensor:
     if indices.data is not None:
         inner = b.const((indices.data % np.asarray(sizes)) @ strides[batch:], np.int32, "indices")
     else:
-        wrapped = b.binary("FLOOR_MOD", b.cast(indices, np.int32), b.const(sizes, np.int32, "sizes"))
+        wrapped = b.cast(indices, np.int32)
+        if not indices_not_negative(node):
+            wrapped = b.binary("FLOOR_MOD", wrapped, b.const(sizes, np.int32, "sizes"))
         steps = b.binary("MUL", wrapped, b.const(strides[batch:], np.int32, "strides"))
         axes = b.const([len(where)], np.int32, "axes")
         inner = b.emit("SUM", [steps, axes], where, keep_dims=False)
@@ -144,7 +151,7 @@ def gather_elements(b: Builder, node: ir.Node) -> Tensor:
     """x at the index along the axis and at the element's own position elsewhere: a gather of x laid flat."""
     x, value, axis = b.input(node, 0), node.inputs[1], attr(node, "axis")
     assert value is not None
-    indices, strides = _indices(b, value, x.shape[axis]), _strides(x.shape)
+    indices, strides = _indices(b, node, x.shape[axis]), _strides(x.shape)
     others = np.where(np.arange(x.rank) == axis, 0, strides)
     home = np.tensordot(others, np.indices(indices.shape), 1)
     steps = _combine(b, "MUL", indices, b.scalar_like(indices, int(strides[axis])))

@@ -66,7 +66,7 @@ def layer_normalization(b: Builder, node: ir.Node) -> list[Tensor]:
     axes = list(range(attr(node, "axis", -1) % x.rank, x.rank))
     mean = reduce(b, "MEAN", x, axes)
     d = b.binary("SUB", x, mean)
-    variance = reduce(b, "MEAN", b.unary("SQUARE", d), axes)
+    variance = reduce(b, "MEAN", b.square(d), axes)
     inverse = _inverse_deviation(b, variance, attr(node, "epsilon", 1e-5))
     return [_scaled(b, b.binary("MUL", d, inverse), scale, bias), mean, inverse]
 
@@ -78,7 +78,7 @@ def rms_normalization(b: Builder, node: ir.Node) -> Tensor:
     need_float32(x, scale)
     assert x is not None
     axes = list(range(attr(node, "axis", -1) % x.rank, x.rank))
-    mean = reduce(b, "MEAN", b.unary("SQUARE", x), axes)
+    mean = reduce(b, "MEAN", b.square(x), axes)
     inverse = _inverse_deviation(b, mean, attr(node, "epsilon", 1e-5))
     return _scaled(b, b.binary("MUL", x, inverse), scale, None)
 
@@ -108,7 +108,7 @@ def group_normalization(b: Builder, node: ir.Node) -> Tensor:
     if x.rank == 2:  # no space: one element is its own mean
         raise UnsupportedError("its input has no spatial dimension")
     d = b.binary("SUB", x, _group_mean(b, x, groups))
-    variance = _group_mean(b, b.unary("SQUARE", d), groups)
+    variance = _group_mean(b, b.square(d), groups)
     y = b.binary("MUL", d, _inverse_deviation(b, variance, attr(node, "epsilon", 1e-5)))
     if scale.shape[0] != x.shape[1]:  # before opset 21 they were per group
         scale, bias = (
@@ -125,7 +125,7 @@ def mean_variance_normalization(b: Builder, node: ir.Node) -> Tensor:
     need_float32(x)
     axes = sorted(a % x.rank for a in attr(node, "axes", (0, 2, 3)))
     d = b.binary("SUB", x, reduce(b, "MEAN", x, axes))
-    deviation = b.unary("SQRT", reduce(b, "MEAN", b.unary("SQUARE", d), axes))
+    deviation = b.unary("SQRT", reduce(b, "MEAN", b.square(d), axes))
     return b.binary("DIV", d, b.binary("ADD", deviation, b.scalar_like(x, 1e-9)))
 
 
@@ -135,7 +135,7 @@ def lp_normalization(b: Builder, node: ir.Node) -> Tensor:
     x, p = b.input(node), attr(node, "p", 2)
     need_float32(x)
     axes = [attr(node, "axis", -1) % x.rank]
-    norm = reduce(b, "SUM", b.unary("ABS" if p == 1 else "SQUARE", x), axes)
+    norm = reduce(b, "SUM", b.unary("ABS", x) if p == 1 else b.square(x), axes)
     norm = norm if p == 1 else b.unary("SQRT", norm)
     return b.binary("DIV", x, b.binary("MAXIMUM", norm, b.scalar_like(x, _SMALLEST)))
 
@@ -159,7 +159,7 @@ def local_response_normalization(b: Builder, node: ir.Node) -> Tensor:
     )
     bias = b.const(np.full(c, attr(node, "bias", 1.0), np.float32), hint="bias")
     one = {f"{kind}_{a}{end}": 1 for kind, end in (("stride", ""), ("dilation", "_factor")) for a in "hw"}
-    s = b.emit("CONV_2D", [b.unary("SQUARE", y), w, bias], y.shape, padding="VALID", **one)
+    s = b.emit("CONV_2D", [b.square(y), w, bias], y.shape, padding="VALID", **one)
     if beta == 0.75:  # without POW, which XNNPACK does not have
         r = b.unary("RSQRT", s)
         gain = b.binary("MUL", r, b.unary("SQRT", r))

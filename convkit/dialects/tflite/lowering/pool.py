@@ -196,7 +196,7 @@ def _power(b: Builder, x: Tensor, p: float) -> Tensor:
     if p == 1:
         return b.unary("ABS", x)
     if p == 2:
-        return b.unary("SQUARE", x)
+        return b.square(x)
     return b.binary("POW", b.unary("ABS", x), b.scalar_like(x, p))
 
 

@@ -63,6 +63,9 @@ def _centered(b: Builder, x: Tensor, zero: Tensor | None, axis: int = 0) -> Tens
     x = b.cast(x, np.float32)
     if zero is None:
         return x
+    if zero.data is not None:
+        shift = np.asarray(_spread(b, zero, x.rank, axis).data, np.float32)
+        return b.binary("ADD", x, b.const(-shift, hint="shift"))
     return b.binary("SUB", x, b.cast(_spread(b, zero, x.rank, axis), np.float32))
 
 

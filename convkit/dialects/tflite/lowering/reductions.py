@@ -48,7 +48,7 @@ def reduction(b: Builder, node: ir.Node) -> Tensor:
     if kind == "ReduceL1":
         x = absolute(b, x)
     elif kind in ("ReduceL2", "ReduceSumSquare"):
-        x = b.binary("MUL", x, x) if x.dtype.kind in "iu" else b.unary("SQUARE", x)
+        x = b.square(x)
     total = reduce(b, "SUM", x, axes, keep)
     finish = {"ReduceL2": "SQRT", "ReduceLogSum": "LOG"}.get(kind)
     return total if finish is None else b.unary(finish, total)
