@@ -15,6 +15,7 @@ from convkit.diagnostics import did_you_mean, error
 from convkit.dialects.tflite.graph import Op
 from convkit.targets.dialects import DIALECTS, Dialect
 from convkit.targets.reachability import contradiction
+from convkit.targets.scheme import SCHEMES, QdqScheme, read_scheme
 from convkit.targets.syntax import SourceText, grammar_text, parse
 from convkit.targets.target import Condition, Rule, RuleSeverity, Target
 from convkit.targets.tree import Token, Tree
@@ -128,6 +129,7 @@ class _Reader:
     sources: dict[str, Token] = field(default_factory=dict)
     source_texts: dict[str, str] = field(default_factory=dict)
     devices: dict[str, dict[str, float]] = field(default_factory=dict)
+    schemes: dict[str, QdqScheme] = field(default_factory=dict)
     ops: dict[str, list[Rule]] = field(default_factory=dict)
     every: list[Rule] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
@@ -165,6 +167,7 @@ class _Reader:
             name=self.name,
             sources=self.source_texts,
             devices={**base.devices, **self.devices},
+            schemes={**base.schemes, **self.schemes},
             ops=merged,
             every_op=(*base.every_op, *self.every),
             lineage=(self.name, *base.lineage),
@@ -193,7 +196,23 @@ class _Reader:
         tokens = [_token(child) for child in tree.children]
         self._say(str(tree.data), tokens[0], tuple(str(t) for t in tokens))
 
-    _quantization = _pipeline = _many
+    _pipeline = _many
+
+    def _quantization(self, tree: Tree) -> None:
+        for child in tree.children:
+            if str(child) not in SCHEMES:
+                raise self.source.unknown(_token(child), "the scheme", SCHEMES)
+        self._many(tree)
+
+    def _scheme(self, tree: Tree) -> None:
+        scheme = read_scheme(self.source, tree, self._dialect_read.operators())
+        if scheme.name in self.schemes:
+            raise self.source.at(
+                _token(tree.children[0]), "repeated", f"scheme {scheme.name!r} is said twice"
+            )
+        self.schemes[scheme.name] = scheme
+        parts = [part for part in tree.children[1:] if part is not None]
+        self.cited.update(self._clause(parts, "cite", self.source_texts, "the source"))
 
     def _dtypes(self, tree: Tree) -> None:
         for child in tree.children:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from convkit.dialects.tflite.graph import Op
+from convkit.targets.scheme import QdqScheme
 
 Value: TypeAlias = "bool | int | float | str | None"
 """What an expression gives for an operator; None is "unknown"."""
@@ -56,6 +57,8 @@ class Target:
     the channel count its memory is laid out in, `max_partitions` how many partitions its delegate is
     given and `min_partition_ops` the fewest operators of one (0 partitions: no limit).
     `backend` names what makes the artifact (see `convkit.backends`); None: it is convkit's own, or none.
+    `quantization` names the schemes that it takes (() for one that says none), `schemes` holds how the
+    files of one that reads ONNX are quantized.
     `ops` holds the rules of every operator the accelerator reads; one not there falls back, or is
     undecided where the public list is known to be incomplete (`unlisted`).
     `lineage` is the target and what it extends, nearest first.
@@ -72,6 +75,7 @@ class Target:
     backend: str | None = None
     channel_multiple: int = 1
     quantization: tuple[str, ...] = ()
+    schemes: Mapping[str, QdqScheme] = field(default_factory=dict)
     pipeline: tuple[str, ...] = ()
     max_partitions: int = 1
     min_partition_ops: int = 1
