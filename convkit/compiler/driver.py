@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import onnx_ir as ir
@@ -17,10 +12,12 @@ from convkit.compiler import assemble
 from convkit.compiler.confirm import confirm, reference_beside
 from convkit.compiler.interface import Interface
 from convkit.compiler.levers import transfers_and_levers
-from convkit.compiler.options import CompileOptions
+from convkit.compiler.options import CompileOptions, Quantization
 from convkit.compiler.oracle import ask_oracle
 from convkit.compiler.quantized import quantize_stage
+from convkit.compiler.quantized_onnx import check_scheme, confirm_float, quantize_onnx_stage, written
 from convkit.compiler.repair import Candidate, Cure, repair
+from convkit.compiler.result import Clock, CompileResult, judged_only
 from convkit.compiler.vendor import Vendor
 from convkit.compiler.watch import NumbersWatch
 from convkit.diagnostics import ConvkitError, error
@@ -33,72 +30,19 @@ from convkit.dialects.tflite.precision import to_fp16_weights
 from convkit.dialects.tflite.simplify import simplify
 from convkit.dialects.tflite.versions import assign_versions
 from convkit.dialects.tflite.writer import serialize
-from convkit.files import output_folder, write_all
 from convkit.frontends import Imported, load_any
 from convkit.ir.facts import constant
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
+from convkit.quantize.onnx import provisional_model
 from convkit.quantize.quantizer import provisional
-from convkit.report import Artifact, Finding, OracleAnswer, QuantizationSummary, Report, to_json
+from convkit.report import Finding, OracleAnswer, QuantizationSummary, Report
 from convkit.rewrite import RewriteStats, apply_rewrites, get_rewrite
-from convkit.targets import Target, judge, load_target
+from convkit.targets import QdqScheme, Target, judge, load_target
 from convkit.verify.numeric import ReferenceRun
 
 Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
 """A float graph, the graph to judge, and its layout."""
-
-
-@dataclass(frozen=True)
-class CompileResult:
-    """The artifacts by name, what the target loads first (none where a model is judged only), the graph that
-    was judged, the model in its final normal form, the report."""
-
-    files: Mapping[str, bytes]
-    graph: Graph
-    model: ir.Model
-    report: Report
-
-    @property
-    def artifact(self) -> bytes:
-        """What the target loads; nothing where a model is judged only."""
-        return next(iter(self.files.values()), b"")
-
-    def save(self, folder: str | os.PathLike[str], stem: str | None = None) -> Report:
-        """Write the artifacts and report.json into `folder`, each whole or not at all.
-
-        A single artifact is called after `stem`, where that is given. Returns the report that was written:
-        with the artifacts' paths, sizes and SHA-256. Raises ConvkitError "output-not-writable", and
-        "judged-only" where there is no artifact.
-        """
-        if not self.files:
-            raise _judged_only(self.report.target.name)
-        path, files = Path(folder), self.files
-        if stem is not None and len(files) == 1:
-            files = {stem + Path(name).suffix: content for name, content in files.items()}
-        written = tuple(
-            Artifact(str(path / name), len(content), hashlib.sha256(content).hexdigest())
-            for name, content in files.items()
-        )
-        report = replace(self.report, artifacts=written)
-        with output_folder(path):
-            write_all(path, {**files, "report.json": to_json(report).encode()})
-        return report
-
-
-@dataclass
-class Clock:
-    """Seconds by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; stages of one name add up."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 Form = tuple[str, tuple[str, ...]]
@@ -151,27 +95,52 @@ class Compilation:
 
     @property
     def writes(self) -> bool:
-        """Whether a file is written; what reads ONNX and has no backend is judged only."""
-        return self.target.dialect == "tflite" or self.vendor is not None
+        """Whether a file is written; what reads ONNX and has no backend is judged only, or quantized."""
+        return self.target.dialect == "tflite" or self.vendor is not None or self.qdq is not None
+
+    @property
+    def qdq(self) -> QdqScheme | None:
+        """How the model is quantized for a target that reads ONNX; None where it is not, or not by us."""
+        wanted = self.options.quantization
+        return None if wanted is None else self.target.schemes.get(wanted.settings.scheme)
 
     def need_quantizer(self) -> None:
-        """Raise ConvkitError "not-quantized" where nobody quantizes for the target as is asked for."""
-        if self.options.quantization is None or self.target.dialect == "tflite":
+        """Raise ConvkitError "scheme-not-taken" for a scheme that the target does not take, "not-quantized"
+        where nobody quantizes for it so."""
+        wanted = self.options.quantization
+        if wanted is None:
+            return
+        check_scheme(self.target, wanted)
+        if self.target.dialect == "tflite":
+            return
+        if self.qdq is not None:
+            if self.vendor is not None and wanted.settings.io == "int":
+                raise _float_io(self.target.name)
             return
         if self.vendor is None or not self.vendor.quantizes:
             raise _not_quantized(self.target.name)
 
+    def spelled_for(self, model: ir.Model, form: Form) -> ir.Model:
+        """The model in the spelling that a target runs best."""
+        if not form[1]:
+            return model
+        model = model.clone()
+        self.spelled[form] = apply_rewrites(model.graph, [get_rewrite(name) for name in form[1]])
+        return model
+
     def lowered(self, model: ir.Model, form: Form) -> Lowered:
         """The float graph of a model in normal form, and the graph to judge: with quantization, one that has
         the final operators and types, and made-up ranges. What reads ONNX judges the normal form itself."""
-        dialect, asked = form
+        dialect = form[0]
         with self.clock.stage("lower"):
-            if asked:
-                model = model.clone()
-                self.spelled[form] = apply_rewrites(model.graph, [get_rewrite(name) for name in asked])
+            model = self.spelled_for(model, form)
             if dialect == "onnx":
-                view = as_graph(model)
-                return view, view, LayoutStats(0, 0, 0, 0)
+                floats = as_graph(model)
+                wanted, scheme = self.options.quantization, self.qdq
+                if wanted is None or scheme is None:
+                    return floats, floats, LayoutStats(0, 0, 0, 0)
+                judged = as_graph(provisional_model(model, wanted.settings, scheme))
+                return floats, judged, LayoutStats(0, 0, 0, 0)
             if dialect == "caffe":
                 view = lower_to_caffe(model)
                 return view, view, LayoutStats(0, 0, 0, 0)
@@ -194,14 +163,31 @@ class Compilation:
     ) -> tuple[Candidate, QuantizationSummary | None]:
         """The candidate quantized for good, where that is asked for."""
         wanted = self.options.quantization
-        if wanted is None or self.options.judge_only or self.target.dialect == "onnx":
+        if wanted is None or self.options.judge_only:
             return candidate, None
+        if self.target.dialect != "tflite":
+            return self.quantize_onnx(wanted, candidate, interface)
         with self.clock.stage("quantize"):
             quantized, summary = quantize_stage(wanted, candidate.floats, interface)
             assign_versions(quantized.graph)
         with self.clock.stage("judge"):
             verdict = judge(quantized.graph, self.target)
         return replace(candidate, graph=quantized.graph, verdict=verdict), summary
+
+    def quantize_onnx(
+        self, wanted: Quantization, candidate: Candidate, interface: Interface
+    ) -> tuple[Candidate, QuantizationSummary | None]:
+        """As `quantize`, where it is convkit that quantizes for the target."""
+        scheme = self.qdq
+        if scheme is None:
+            return candidate, None
+        with self.clock.stage("quantize"):
+            model = self.spelled_for(candidate.model, form_of(self.target))
+            quantized, summary = quantize_onnx_stage(wanted, model, scheme, interface)
+        with self.clock.stage("judge"):
+            graph = as_graph(quantized.model)
+            verdict = judge(graph, self.target)
+        return replace(candidate, model=quantized.model, graph=graph, verdict=verdict), summary
 
     def rebuild(self, changed: ir.Model) -> Candidate:
         """Clean up a model that a cure has changed, lower and judge it."""
@@ -212,9 +198,9 @@ class Compilation:
     def run(self) -> CompileResult:
         """All stages."""
         options = self.options
-        if not self.writes and (options.verify or options.oracle):
-            raise _judged_only(self.target.name)
         self.need_quantizer()
+        if not self.writes and (options.verify or options.oracle):
+            raise judged_only(self.target.name)
         if self.vendor is not None:
             self.vendor.need()
         imported = self.load()
@@ -225,17 +211,22 @@ class Compilation:
             interface = Interface.of(model.graph)
             candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
             stored = interface.stored(candidate.layout)
-            candidate, quantization = self.quantize(candidate, stored)
+            single, (candidate, quantization) = candidate.model, self.quantize(candidate, stored)
             graph = candidate.graph
             tflite = self.target.dialect == "tflite"
             with self.clock.stage("write"):
                 artifact = bytes(serialize(graph)) if tflite else b""
             files = {f"{options.stem}.tflite": artifact} if tflite else {}
+            if self.qdq is not None and not options.judge_only:
+                files = {f"{options.stem}.onnx": written(candidate.model, self.qdq)}
             verification = oracle = entry = None
             if options.verify and tflite:
                 with self.clock.stage("verify"):
-                    single = artifact if graph is candidate.floats else bytes(serialize(candidate.floats))
-                    verification = confirm(reference(), candidate, single, stored, options)
+                    floats = artifact if graph is candidate.floats else bytes(serialize(candidate.floats))
+                    verification = confirm(reference(), candidate, floats, stored, options)
+            elif options.verify and self.qdq is not None:
+                with self.clock.stage("verify"):
+                    verification = confirm_float(single, reference())
             if options.oracle:
                 with self.clock.stage("oracle"):
                     oracle = self.ask(candidate, artifact, stored, reference())
@@ -337,11 +328,11 @@ class Compilation:
                 yield problem
 
 
-def _judged_only(target: str) -> ConvkitError:
+def _float_io(target: str) -> ConvkitError:
     return error(
-        "judged-only",
-        f"for {target} a model is judged, not written",
-        help=f"convkit check MODEL --target {target}",
+        "not-quantized",
+        f"the file for {target} has a float interface: its tool is verified on the model's own inputs",
+        help="leave --io out, or write the Q/DQ model alone by --no-vendor",
     )
 
 

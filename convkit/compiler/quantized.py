@@ -51,7 +51,7 @@ def quantize_stage(
     summary = QuantizationSummary(
         scheme=wanted.settings.scheme,
         method=wanted.settings.method if wanted.settings.needs_calibration else None,
-        calibration=None if wanted.calibration is None else _described(wanted.calibration),
+        calibration=None if wanted.calibration is None else described(wanted.calibration),
         samples=len(samples) if wanted.calibration is not None else 0,
         equalized=quantized.equalized,
         left_float=tuple(FloatOperator(op.code, op.outputs[0].name) for op in quantized.left_float),
@@ -61,7 +61,8 @@ def quantize_stage(
     return quantized, summary
 
 
-def _described(source: object) -> str:
+def described(source: object) -> str:
+    """Calibration data as the report names it."""
     return str(source) if not isinstance(source, (dict, list, tuple)) else "arrays"
 
 
@@ -83,12 +84,13 @@ def check_steps(graph: Graph, sample: Sample) -> float:
     for found in operator_errors(graph, sample):
         limit = step_limit(found.op)
         if not found.steps <= limit:
-            raise _wrong(found.op.code, found.op.outputs[0].name, found.steps, limit)
+            raise wrong_steps(found.op.code, found.op.outputs[0].name, found.steps, limit)
         worst = max(worst, found.steps)
     return worst
 
 
-def _wrong(code: str, name: str, steps: float, limit: float) -> ConvkitError:
+def wrong_steps(code: str, name: str, steps: float, limit: float) -> ConvkitError:
+    """The refusal of an operator whose integers are further from its float simulation than rounding."""
     return error(
         "wrong-quantized-numbers",
         f"{code} that makes {name!r} is {steps:.1f} steps from its float simulation; {limit:g} is rounding",

@@ -71,7 +71,9 @@ class Vendor:
     def quantizes(self) -> bool:
         """Whether the vendor's tool does the quantization that is asked for."""
         wanted = self.options.quantization
-        return wanted is not None and wanted.settings.scheme in self.backend.schemes
+        if wanted is None or wanted.settings.scheme in self.target.schemes:
+            return False  # none is asked for, or convkit has done it
+        return wanted.settings.scheme in self.backend.schemes
 
     def build(
         self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun

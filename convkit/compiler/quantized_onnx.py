@@ -1,0 +1,113 @@
+"""The quantization stage for targets that read ONNX: Q/DQ by the target's scheme, proved in onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from convkit.compiler.interface import Interface
+from convkit.compiler.options import Quantization
+from convkit.compiler.quantized import described, wrong_steps
+from convkit.diagnostics import ConvkitError, error
+from convkit.dialects.onnx.write import to_onnx
+from convkit.quantize.data import Given, Preprocess, load_samples
+from convkit.quantize.onnx import QuantizedModel, quantize_model
+from convkit.quantize.onnx_simulate import value_errors
+from convkit.quantize.quantizer import no_calibration
+from convkit.report import FloatOperator, OutputError, QuantizationSummary, Verification
+from convkit.targets import QdqScheme, Target
+from convkit.verify.numeric import FLOAT32_TOLERANCE, ReferenceRun, compare, compare_all, mismatch
+from convkit.verify.runners import Reference
+
+_EVALUATED = 16
+_STEPS = 1.0
+_OPSETS = {1: 18, 2: 21}
+"""The opset of the file by the bytes of an activation: that of the oldest tools, and the first that has
+16-bit QuantizeLinear."""
+
+
+def check_scheme(target: Target, wanted: Quantization) -> None:
+    """Raise ConvkitError "scheme-not-taken" where a target says what it takes, and that is something else."""
+    scheme = wanted.settings.scheme
+    taken = (*target.quantization, *(("fp16",) if target.precision == "float16" else ()))
+    if target.quantization and scheme not in taken:
+        raise error(
+            "scheme-not-taken",
+            f"target {target.name} does not take {scheme}",
+            help=f"it takes {', '.join(taken)}",
+        )
+
+
+def quantize_onnx_stage(
+    wanted: Quantization, model: ir.Model, scheme: QdqScheme, interface: Interface
+) -> tuple[QuantizedModel, QuantizationSummary]:
+    """Quantize a model in normal form and measure what that costs.
+
+    Raises ConvkitError "wrong-quantized-numbers" where onnxruntime's integers are further than a step from
+    the model as written; see `quantize_model` and `load_samples` for others.
+    """
+    if wanted.calibration is None:
+        raise no_calibration(wanted.settings.scheme)
+    given = load_samples(
+        wanted.calibration, interface.inputs, wanted.samples, wanted.preprocess or Preprocess()
+    )
+    names = [b.name for b in interface.inputs]
+    samples = [[sample[name] for name in names] for sample in given]
+    found = quantize_model(model, wanted.settings, scheme, samples)
+    steps = None
+    if wanted.settings.io == "float":
+        steps = _check_steps(found.model, given[0])
+    return found, QuantizationSummary(
+        scheme=wanted.settings.scheme,
+        method=wanted.settings.method,
+        calibration=described(wanted.calibration),
+        samples=len(samples),
+        equalized=found.equalized,
+        left_float=tuple(FloatOperator(op.code, op.outputs[0].name) for op in found.left_float),
+        max_steps=steps,
+        outputs=_losses(model, found.model, given[:_EVALUATED]) if steps is not None else (),
+    )
+
+
+def _check_steps(model: ir.Model, sample: Given) -> float:
+    worst = 0.0
+    for found in value_errors(model, sample):
+        if not found.steps <= _STEPS:
+            raise wrong_steps("the operator", found.name, found.steps, _STEPS)
+        worst = max(worst, found.steps)
+    return worst
+
+
+def _losses(model: ir.Model, quantized: ir.Model, samples: Sequence[Given]) -> tuple[OutputError, ...]:
+    wanted, found = _answers(model, samples), _answers(quantized, samples, optimized=True)
+    return tuple(compare(name, want, found[name], np.inf) for name, want in wanted.items())
+
+
+def _answers(model: ir.Model, samples: Sequence[Given], optimized: bool = False) -> Mapping[str, np.ndarray]:
+    reference = Reference(ir.to_proto(model).SerializeToString(), optimized)
+    runs = [reference.run(sample) for sample in samples]
+    return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+
+
+def confirm_float(model: ir.Model, reference: ReferenceRun) -> Verification:
+    """Hold the float model that is quantized against the model as given.
+
+    Raises ConvkitError "wrong-numbers" if it computes something else.
+    """
+    outputs = Reference(ir.to_proto(model).SerializeToString()).run(reference.inputs)
+    errors = compare_all(reference.outputs, outputs, FLOAT32_TOLERANCE)
+    found = Verification(
+        reference.runtime, "onnxruntime, in float", reference.described, FLOAT32_TOLERANCE, errors
+    )
+    wrong = mismatch(found)
+    if wrong is not None:
+        raise ConvkitError(wrong)
+    return found
+
+
+def written(model: ir.Model, scheme: QdqScheme) -> bytes:
+    """The file of a quantized model."""
+    proto = to_onnx(model, opset=_OPSETS[scheme.activations.itemsize])
+    return bytes(proto.SerializeToString(deterministic=True))

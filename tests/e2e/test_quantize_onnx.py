@@ -1,0 +1,89 @@
+"""`convkit compile --quantize` for targets that read ONNX, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+
+from convkit.cli.main import main
+from convkit.report import schema
+from tests.e2e.test_compile import _network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("quantize-onnx")
+    _network(made / "net.onnx")
+    samples = np.random.default_rng(0).normal(0, 1, (8, 3, 16, 16)).astype(np.float32)
+    np.savez(made / "data.npz", x=samples)
+    return made
+
+
+def _run(folder: Path, *arguments: str | Path) -> Result:
+    said = [str(a) for a in ("compile", folder / "net.onnx", "-o", folder / "out", "--no-vendor", *arguments)]
+    return CliRunner().invoke(main, said)
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    body = json.loads((folder / "out" / "report.json").read_text())
+    jsonschema.Draft202012Validator(schema()).validate(body)
+    return dict(body)
+
+
+@pytest.mark.parametrize(
+    ("target", "scheme", "least", "kind"),
+    [
+        ("onnxruntime-qnn", "int8", 33, "UINT8"),
+        ("onnxruntime-qnn", "int16x8", 45, "UINT16"),
+        ("tensorrt-orin", "int8", 30, "INT8"),
+        ("openvino", "int8", 33, "UINT8"),
+    ],
+)
+def test_a_qdq_file_is_written_and_verified(
+    folder: Path, target: str, scheme: str, least: float, kind: str
+) -> None:
+    data = folder / "data.npz"
+    result = _run(folder, "-t", target, "--quantize", scheme, "--calibration", data, "--samples", "6")
+    assert result.exit_code == 0, result.output
+    report = _report(folder)
+    found = report["quantization"]
+    assert (found["scheme"], found["samples"]) == (scheme, 6)
+    assert found["max_steps"] <= 1
+    assert found["outputs"][0]["sqnr_db"] > least
+    assert report["verification"]["outputs"][0]["max_rel"] <= 1e-5
+    (artifact,) = report["artifacts"]
+    assert Path(artifact["path"]).name == "net.onnx"
+    model = onnx.load(artifact["path"])
+    zeros = {i.name: i.data_type for i in model.graph.initializer if "zero_point" in i.name}
+    assert getattr(onnx.TensorProto, kind) in zeros.values()
+    assert model.opset_import[0].version == (21 if scheme == "int16x8" else 18)
+
+
+@pytest.mark.parametrize(
+    ("target", "scheme", "said"),
+    [
+        ("tensorrt-orin", "int16x8", "target tensorrt-orin does not take int16x8"),
+        ("edgetpu", "int16x8", "target edgetpu does not take int16x8"),
+        ("edgetpu", "dynamic", "it takes int8"),
+        ("onnxruntime-qnn", "int8", "int8 needs sample data"),
+        ("coreml", "int8", "neither convkit nor its backend quantizes"),
+    ],
+)
+def test_what_a_target_does_not_take_is_refused(folder: Path, target: str, scheme: str, said: str) -> None:
+    result = _run(folder, "-t", target, "--quantize", scheme)
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.output.split())
+
+
+def test_check_judges_the_quantized_graph_without_data(folder: Path) -> None:
+    said = ["check", str(folder / "net.onnx"), "-t", "onnxruntime-qnn", "--quantize", "int8", "--json"]
+    result = CliRunner().invoke(main, [*said, "--fail-on", "never"])
+    assert result.exit_code == 0, result.output
+    assert '"QuantizeLinear"' in result.output
