@@ -1,0 +1,25 @@
+"""Caffe networks read and run by OpenCV's dnn module, which shares no code with the writer."""
+
+from importlib.metadata import version
+
+from _protocol import Refused, load_arrays, save_arrays, serve
+
+
+def run(request):
+    """Run `prototxt` with the weights `caffemodel` on `arrays`, one for each of `inputs`; give `outputs`."""
+    import cv2
+
+    try:
+        net = cv2.dnn.readNetFromCaffe(request["prototxt"], request["caffemodel"])
+        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+        for name, array in zip(request["inputs"], load_arrays(request["arrays"])):
+            net.setInput(array, name)
+        found = net.forward(request["outputs"])
+    except cv2.error as said:
+        raise Refused(f"OpenCV's Caffe reader: {said}") from said
+    save_arrays("outputs.npz", found)
+    return {"runtime": f"OpenCV {version('opencv-python-headless')}, dnn"}
+
+
+if __name__ == "__main__":
+    serve(run=run)
