@@ -286,8 +286,8 @@ class Compilation:
     def lowered_for(self, forms: Collection[Form], model: ir.Model) -> dict[Form, Lowered | ConvkitError]:
         """The model in each form, or why it has none there; raises where it has none in any."""
         found: dict[Form, Lowered | ConvkitError] = {}
-        # ONNX first: lowering to TFLite widens the model.
-        for form in sorted(forms, key=lambda form: form[0] != "onnx"):
+        # TFLite last: lowering to it widens the model.
+        for form in sorted(forms, key=lambda form: (form[0] == "tflite", form)):
             try:
                 found[form] = self.lowered(model, form)
             except ConvkitError as problem:

@@ -64,7 +64,8 @@ class Vendor:
 
     def need(self) -> None:
         """Raise ConvkitError "toolchain-missing" where it is, before any work is done."""
-        if self.backend.toolchain is not None and not self.options.judge_only:
+        wanted = self.backend.toolchain is not None and not self.backend.checks_only
+        if wanted and not self.options.judge_only:
             self.backend.toolchain.python()
 
     @property
