@@ -104,9 +104,9 @@ class Built:
 class Backend(ABC):
     """One vendor's way to an artifact. A module of this package holds one as `BACKEND`.
 
-    `toolchain` is None where nothing of the vendor's is needed; `checks_only` says that it is there to run the
-    artifact, which is made without it. `schemes` are the quantizations that the
-    vendor's tool does itself from a float model; `options` what the user may set.
+    `toolchain` is None where nothing of the vendor's is needed; `checks_only` says that it only runs the
+    artifact, which is made without it. `schemes` are the quantizations that the vendor's tool does itself
+    from a float model; `options` what the user may set.
     """
 
     name: ClassVar[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from convkit.backends.base import Backend, Built, Figure, Option, Work, load_arrays, save_arrays
 from convkit.backends.toolchains import Toolchain
@@ -17,7 +18,7 @@ class Mnn(Backend):
 
     name = "mnn"
     toolchain = Toolchain("mnn", ("MNN==3.6.1", "numpy==2.3.5"), modules=("_tools", "MNN"))
-    options = {"weight-bits": Option("bits of the stored weights", "32", ("32", "8", "4"))}
+    options: ClassVar = {"weight-bits": Option("bits of the stored weights", "32", ("32", "8", "4"))}
 
     def build(self, work: Work) -> Built:
         save_onnx(work.model, work.scratch / "model.onnx", opset=_OPSET)

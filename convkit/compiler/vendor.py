@@ -64,9 +64,9 @@ class Vendor:
 
     def need(self) -> None:
         """Raise ConvkitError "toolchain-missing" where it is, before any work is done."""
-        wanted = self.backend.toolchain is not None and not self.backend.checks_only
-        if wanted and not self.options.judge_only:
-            self.backend.toolchain.python()
+        toolchain = None if self.backend.checks_only else self.backend.toolchain
+        if toolchain is not None and not self.options.judge_only:
+            toolchain.python()
 
     @property
     def quantizes(self) -> bool:

@@ -3,6 +3,7 @@
 The library is called without the wheel's `mnnconvert` script, which installs a package and reports home.
 """
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -25,19 +26,33 @@ def compile(request):
 
 def convert(kind, model, flags):
     """The converter crashes on some models and returns 0 for those it does not take: it runs apart."""
-    argv = ["mnnconvert", "-f", kind, "--modelFile", model[0], "--MNNModel", "model.mnn", "--bizCode", "convkit"]
+    argv = [
+        "mnnconvert",
+        "-f",
+        kind,
+        "--modelFile",
+        model[0],
+        "--MNNModel",
+        "model.mnn",
+        "--bizCode",
+        "convkit",
+    ]
     argv += ["--prototxt", model[1]] if len(model) > 1 else []
     done = subprocess.run(
-        [sys.executable, "-c", _CONVERT, *argv, *flags], capture_output=True, text=True, errors="replace", check=False
+        [sys.executable, "-c", _CONVERT, *argv, *flags],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     said = done.stdout + done.stderr
     print(said, flush=True)
     if not Path("model.mnn").exists():
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        start = next((i for i, line in enumerate(lines) if "Not Support" in line), None)
-        if start is not None:
-            raise Refused(f"the converter has no {', '.join(lines[start + 1 : -1]) or lines[start]}")
-        raise Refused(f"the converter ended with code {done.returncode}: {' '.join(lines[-1:])}")
+        lacking = re.findall(r"Not Support:\s*(\S+(?:\s*\S+::\S+)*)", said)
+        if lacking:
+            raise Refused(f"its converter lacks {', '.join(dict.fromkeys(' '.join(lacking).split()))}")
+        last = [line for line in said.splitlines() if line.strip()][-1:]
+        raise Refused(f"its converter ended with code {done.returncode}: {' '.join(last)}")
 
 
 def run(inputs, outputs, arrays, shapes):

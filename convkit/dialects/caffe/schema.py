@@ -195,13 +195,17 @@ def enum_values(enum: str) -> dict[str, int]:
 
 
 def parameters(op: Op) -> dict[str, Any]:
-    """The fields to write for a layer, in the schema's order: enums, and what differs from its default."""
-    found: dict[str, Any] = {}
-    for name, declared in LAYERS[op.code].fields.items():
-        value = op.options.get(name)
-        if name in _SPLIT:
-            sides = tuple(op.options.get(side, 1) for side in _SPLIT[name])
-            value = None if set(sides) == {1} else sides
-        if value is not None and (value != declared.default or declared.kind in _ENUMS):
-            found[name] = value
-    return found
+    """The fields to write for a layer, in the schema's order: enums, and what differs from its default.
+
+    Of the two sides of a window both are written, or none: readers take them together.
+    """
+    fields = LAYERS[op.code].fields
+    given = {name: op.options.get(name, declared.default) for name, declared in fields.items()}
+    for name, sides in _SPLIT.items():
+        if name in fields:
+            sizes = tuple(op.options.get(side, 1) for side in sides)
+            given[name] = None if set(sizes) == {1} else sizes
+    stated = {name for name, value in given.items() if value != fields[name].default}
+    stated |= {name for name, declared in fields.items() if declared.kind in _ENUMS}
+    stated |= {name[:-1] + side for name in stated if name[-2:] in ("_h", "_w") for side in "hw"}
+    return {name: value for name, value in given.items() if name in stated}

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from convkit.dialects.caffe.lowering.builder import Builder, constant_of, lowers
 from convkit.dialects.caffe.lowering.conv import convolve, inner_product
-from convkit.dialects.caffe.lowering.elementwise import scaled, times
+from convkit.dialects.caffe.lowering.elementwise import expanded, scaled, times
 from convkit.dialects.caffe.lowering.pool import over_map
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.unsupported import UnsupportedError
@@ -90,10 +90,9 @@ def instance_normalization(b: Builder, node: ir.Node) -> Tensor:
     x = b.input(node)
     if x.rank != 4:
         raise UnsupportedError(f"its input is of rank {x.rank}")
-    mean = times(b, b.power(x, scale=0, shift=1), b.reshape(over_map(b, x, "AVE"), x.shape[:2]))
-    centered = b.eltwise("SUM", x, mean, coeff=(1.0, -1.0))
+    centered = b.eltwise("SUM", x, expanded(b, over_map(b, x, "AVE"), x), coeff=(1.0, -1.0))
     variance = over_map(b, b.eltwise("PROD", centered, centered), "AVE")
     inverse = b.power(variance, power=-0.5, shift=attr(node, "epsilon", 1e-5))
-    y = b.emit("Scale", [centered, b.reshape(inverse, x.shape[:2])], x.shape, axis=0)
+    y = times(b, centered, inverse)
     scale, bias = (constant_of(node, i).reshape(-1, 1, 1) for i in (1, 2))
     return scaled(b, y, scale, bias)
