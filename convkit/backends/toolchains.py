@@ -14,9 +14,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,7 @@ class Toolchain:
         the end of the log), and "toolchain-refused" (exit code 2) for what the vendor's tool does not take.
         """
         python = self.python()
+        fail = partial(_failed, self.name, log=log, kept=not log.is_relative_to(scratch))
         with log.open("ab") as sink, tempfile.TemporaryFile() as answer:
             envelope = {
                 "command": command, "request": dict(request), "reply_to": answer.fileno(),
@@ -199,27 +200,29 @@ class Toolchain:
                 child.communicate(json.dumps(envelope).encode(), timeout=seconds)
             except subprocess.TimeoutExpired:
                 what = f"{driver} {command} was stopped after {seconds:g} s"
-                raise _failed(self.name, what, log, "toolchain-timeout") from None
+                raise fail(what, code="toolchain-timeout") from None
             finally:
                 _kill_group(child)
             answer.seek(0)
             text = answer.read()
-        return self._reply(text, child.returncode, f"{driver} {command}", log)
+        return self._reply(text, child.returncode, f"{driver} {command}", fail)
 
-    def _reply(self, text: bytes, code: int, what: str, log: Path) -> dict[str, Any]:
+    def _reply(
+        self, text: bytes, code: int, what: str, fail: Callable[[str], ConvkitError]
+    ) -> dict[str, Any]:
         try:
             found = json.loads(text) if text else {}
         except ValueError:
             found = None
         if not text:
             ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            raise _failed(self.name, f"{what} gave no answer: it {ended}", log)
+            raise fail(f"{what} gave no answer: it {ended}")
         if not isinstance(found, dict) or not found.keys() & {"reply", "refused", "failed"}:
-            raise _failed(self.name, f"{what} gave an answer that is none: {text[:80]!r}", log)
+            raise fail(f"{what} gave an answer that is none: {text[:80]!r}")
         if "refused" in found:
             raise refused(self.name, str(found["refused"]))
         if "failed" in found:
-            raise _failed(self.name, f"{what} failed: {found['failed']}", log)
+            raise fail(f"{what} failed: {found['failed']}")
         reply: dict[str, Any] = found["reply"]
         return reply
 
@@ -229,13 +232,16 @@ def refused(toolchain: str, what: str) -> ConvkitError:
     return error("toolchain-refused", f"{toolchain} does not take this model: {what}")
 
 
-def _failed(toolchain: str, what: str, log: Path, code: str = "toolchain-failed") -> ConvkitError:
+def _failed(
+    toolchain: str, what: str, log: Path, code: str = "toolchain-failed", kept: bool = True
+) -> ConvkitError:
+    """The error for a tool that failed, with the end of its log; `kept`: it can be read afterwards."""
     lines = [line.rstrip() for line in _tail(log).splitlines() if line.strip()]
     return error(
         code,
         f"toolchain {toolchain}: {what}",
         notes=tuple(line[:300] for line in lines[-_LOG_LINES:]),
-        help=f"the whole log: {log}" if lines else None,
+        help=f"the whole log: {log}" if lines and kept else None,
         exit_code=ExitCode.TOOLCHAIN,
     )
 

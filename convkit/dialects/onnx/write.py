@@ -1,8 +1,9 @@
 """Write a model in normal form as ONNX of an older opset, for tools that read no newer one.
 
 A node stays where the older operator is spelled and means the same. Else it is respelled by a rule of the
-table below, or by ONNX's own definition of its operator; what has neither is refused by name. Source: the
-ONNX operator changelog (docs/Changelog.md of onnx).
+table below, or by ONNX's own definition of its operator; what has neither is refused by name. Attributes
+that came later are left out where they say what is implied: many tools know the older operator only. Source:
+the ONNX operator changelog (docs/Changelog.md of onnx).
 """
 
 from __future__ import annotations
@@ -80,10 +81,12 @@ def _respell(node: ir.Node, graph: ir.Graph, opset: int) -> None:
     schema, newest = schema_of(node.op_type, opset), schema_of(node.op_type)
     assert schema is not None
     assert newest is not None
-    for name in [n for n in node.attributes if n not in schema.attributes]:
-        if not _implied(node, name, newest):
+    oldest = schema_of(node.op_type, OLDEST_OPSET) or schema
+    for name in [n for n in node.attributes if n not in oldest.attributes or n not in schema.attributes]:
+        if _implied(node, name, newest):
+            node.attributes.pop(name)
+        elif name not in schema.attributes:
             raise _refused(node, f"attribute {name} of {node.op_type} is newer than opset {opset}")
-        node.attributes.pop(name)
     given = len(node.inputs)
     while given and node.inputs[given - 1] is None:
         given -= 1
