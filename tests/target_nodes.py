@@ -247,6 +247,8 @@ def _onnx_bases(code: str) -> Iterator[Op]:
     yield op
     if code == "Pad":
         yield replace(op, inputs=[*op.inputs, _operand("axes", np.arange(4))])
+    if code in {"LSTM", "GRU", "RNN"}:
+        yield replace(op, inputs=[_operand(role, _MAP) for role in roles])
     if code in {"Max", "Min"}:
         yield replace(op, inputs=op.inputs * 2)
     yield replace(op, outputs=[*out, Tensor("more", shape, dtype_named("INT64"))])

@@ -8,7 +8,7 @@ the ONNX operator changelog (docs/Changelog.md of onnx).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -39,6 +39,9 @@ def to_onnx(model: ir.Model, *, opset: int, ir_version: int | None = None) -> on
     model = model.clone()
     graph = model.graph
     if graph.opset_imports[""] > opset:
+        for node in [n for n in graph if n.domain == "" and n.op_type in _IDIOMS]:
+            if not _has_operator(node, opset):
+                _IDIOMS[node.op_type](node, graph)
         _spell_out(model, opset)
         for node in list(graph):
             if node.domain == "":
@@ -67,6 +70,44 @@ def _spell_out(model: ir.Model, opset: int) -> None:
         for node in foreign:
             if node.graph is not None:
                 raise _refused(node, f"{node.op_type} is newer than opset {opset}, and nothing spells it out")
+
+
+def _gelu(node: ir.Node, graph: ir.Graph) -> None:
+    if attr(node, "approximate", "none") == "none":
+        root, one, half = (_number(node, graph, n) for n in (2**0.5, 1, 0.5))
+        erf = [("Div", _X, root), ("Erf", 0), ("Add", 1, one), ("Mul", _X, 2), ("Mul", 3, half)]
+        _replace(node, graph, erf)
+
+
+def _swish(node: ir.Node, graph: ir.Graph) -> None:
+    if attr(node, "alpha", 1.0) == 1:
+        _replace(node, graph, [("Sigmoid", _X), ("Mul", _X, 0)])
+
+
+def _number(node: ir.Node, graph: ir.Graph, number: float) -> ir.Value:
+    assert node.outputs[0].dtype is not None
+    return _const(graph, f"{node.name}_{number:g}", np.array(number, node.outputs[0].dtype.numpy()))
+
+
+_X = -1  # in a spelling: the operator's input; other numbers count the spelling's own operators
+
+
+def _replace(node: ir.Node, graph: ir.Graph, spelling: Sequence[tuple[str | int | ir.Value, ...]]) -> None:
+    """Elementwise operators, one after the other, in the place of an elementwise one."""
+    data, result = node.inputs[0], node.outputs[0]
+    made: list[ir.Value | None] = []
+    for i, (code, *given) in enumerate(spelling):
+        inputs = [g if isinstance(g, ir.Value) else data if g == _X else made[int(str(g))] for g in given]
+        fresh = ir.Node("", str(code), inputs, name=f"{node.name}/{code}{i}")
+        fresh.outputs[0].name = f"{result.name}/{code}{i}"
+        fresh.outputs[0].shape, fresh.outputs[0].type = result.shape, result.type
+        graph.insert_before(node, fresh)
+        made.append(fresh.outputs[0])
+    last, name = made[-1], result.name
+    assert last is not None
+    result.replace_all_uses_with(last, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    last.name = name
 
 
 def _has_operator(node: ir.Node, opset: int) -> bool:
@@ -291,6 +332,10 @@ _RULES: dict[str, tuple[tuple[int, Respell], ...]] = {
     "Reshape": ((14, _reshape),),
 }
 """What is spelled otherwise below an opset."""
+
+_IDIOMS: dict[str, Callable[[ir.Node, ir.Graph], None]] = {"Gelu": _gelu, "Swish": _swish}
+"""Spelled as exporters always have, which vendors' tools know as one operator again: ONNX's definitions they
+do not know."""
 
 _TYPE_NAMES = {ir.DataType.FLOAT: "float"}
 
