@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from convkit.compiler import assemble
 from convkit.compiler.confirm import confirm, reference_beside
+from convkit.compiler.float16 import Float16Result, at_risk, float16_stage
 from convkit.compiler.interface import Interface
 from convkit.compiler.levers import transfers_and_levers
 from convkit.compiler.options import CompileOptions, Quantization
@@ -40,6 +41,7 @@ from convkit.report import Finding, OracleAnswer, QuantizationSummary, Report
 from convkit.rewrite import RewriteStats, apply_rewrites, get_rewrite
 from convkit.targets import QdqScheme, Target, judge, load_target
 from convkit.verify.numeric import ReferenceRun
+from convkit.verify.runners import RunError
 
 Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
 """A float graph, the graph to judge, and its layout."""
@@ -62,6 +64,7 @@ class Compilation:
         self.options = options
         self.clock = Clock()
         self.spelled: dict[Form, RewriteStats] = {}
+        self.float16: Float16Result | None = None
         self.target = load_target(target) if isinstance(target, str) else target
         self.vendor = Vendor.of(self.target, options)
 
@@ -91,7 +94,20 @@ class Compilation:
     def applied(self, manager: PassManager) -> RewriteStats:
         """Every rewrite of the pipeline, then those that gave the target its spelling."""
         spelled = self.spelled.get(form_of(self.target), RewriteStats())
-        return RewriteStats([*manager.stats.applications, *spelled.applications])
+        cured = self.float16.stats.applications if self.float16 is not None else []
+        return RewriteStats([*manager.stats.applications, *cured, *spelled.applications])
+
+    def cure_float16(self, model: ir.Model, inputs: Callable[[], ReferenceRun]) -> ir.Model:
+        """The model as a target that computes in float16 needs it; `self.float16` tells what was found."""
+        if self.target.precision != "float16" or not self.options.verify or not at_risk(model):
+            return model
+        with self.clock.stage("float16"):
+            given = inputs()
+            try:
+                self.float16 = float16_stage(model, [given.inputs], given.described)
+            except RunError:  # onnxruntime lacks an operator: nothing can be emulated
+                return model
+        return self.float16.model
 
     @property
     def writes(self) -> bool:
@@ -209,6 +225,7 @@ class Compilation:
         with reference_beside(imported.reference, model, options, self.frozen) as reference:
             manager = self.prepare(model)
             interface = Interface.of(model.graph)
+            model = self.cure_float16(model, reference)
             candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
             stored = interface.stored(candidate.layout)
             single, (candidate, quantization) = candidate.model, self.quantize(candidate, stored)
@@ -240,9 +257,14 @@ class Compilation:
             report,
             verification=verification,
             quantization=quantization,
+            float16=self.float16.summary if self.float16 is not None else None,
             oracle=oracle if isinstance(oracle, OracleAnswer) else None,
             backend=entry,
-            findings=(*assemble.doubts(verification), *assemble.remarks(oracle)),
+            findings=(
+                *assemble.doubts(verification),
+                *(self.float16.findings if self.float16 is not None else ()),
+                *assemble.remarks(oracle),
+            ),
         )
         return CompileResult(files, graph, candidate.model, report)
 

@@ -298,6 +298,15 @@ class BackendEntry:
 
 
 @dataclass(frozen=True)
+class Float16Summary:
+    """How far float16 arithmetic, emulated on `inputs`, takes the outputs: `before` the cures, and now."""
+
+    inputs: str
+    before: tuple[OutputError, ...]
+    outputs: tuple[OutputError, ...]
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A file that was written."""
 
@@ -330,6 +339,7 @@ class Report:
     rewrites: tuple[RewriteEntry, ...] = ()
     verification: Verification | None = None
     quantization: QuantizationSummary | None = None
+    float16: Float16Summary | None = None
     oracle: OracleAnswer | None = None
     backend: BackendEntry | None = None
     artifacts: tuple[Artifact, ...] = ()

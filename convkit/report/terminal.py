@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -14,6 +14,7 @@ from rich.text import Text
 from convkit.report.causes import UNRULED, Cause, causes
 from convkit.report.model import (
     BackendEntry,
+    Float16Summary,
     Lever,
     OpEntry,
     OpVerdict,
@@ -23,7 +24,7 @@ from convkit.report.model import (
     Report,
     Verdict,
 )
-from convkit.report.text import count, error_figures, headline, place, quantity, share, some
+from convkit.report.text import count, decibel, error_figures, headline, place, quantity, share, some
 
 _STYLE = {
     Verdict.ACCELERATED: ("✔", "bold green"),
@@ -92,6 +93,8 @@ def _summary(report: Report, verbosity: int) -> Table:
         grid.add_row("Accuracy", _accuracy(report))
     if report.quantization is not None:
         grid.add_row("Quantized", _quantized(report.quantization))
+    if report.float16 is not None:
+        grid.add_row("float16", _float16(report.float16))
     if report.oracle is not None:
         grid.add_row("Oracle", _oracle(report.oracle))
     if report.backend is not None:
@@ -175,6 +178,18 @@ def _oracle(oracle: OracleAnswer) -> str:
     if worst is not None:
         lines.append(_outputs_line(oracle.outputs, worst))
     return "\n".join(lines)
+
+
+def _float16(found: Float16Summary) -> str:
+    def worst(errors: Sequence[OutputError]) -> str:
+        if any(e.mismatches for e in errors):
+            return "NaN"
+        return decibel(min((e.sqnr_db for e in errors if e.sqnr_db is not None), default=None))
+
+    line = f"emulated: SQNR {worst(found.outputs)}"
+    if found.before != found.outputs:
+        line += f", before its cures {worst(found.before)}"
+    return f"{line} [dim]({escape(found.inputs)})[/]"
 
 
 def _backend(found: BackendEntry) -> str:
