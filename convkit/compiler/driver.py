@@ -249,7 +249,7 @@ class Compilation:
                     oracle = self.ask(candidate, artifact, stored, reference())
             if self.vendor is not None and not options.judge_only:
                 with self.clock.stage(self.vendor.backend.name):
-                    made = self.vendor.build(candidate, artifact, stored, reference())
+                    made = self.vendor.build(self.as_read(candidate), artifact, stored, reference())
                 files, entry = dict(made.files), made.entry
                 verification, oracle = made.verification or verification, made.oracle or oracle
         report = self.report(imported, opset, manager, candidate, cures)
@@ -268,6 +268,12 @@ class Compilation:
         )
         return CompileResult(files, graph, candidate.model, report)
 
+    def as_read(self, candidate: Candidate) -> Candidate:
+        """The candidate with the model as the target reads it: in its spelling, node for node as judged."""
+        if self.qdq is not None:
+            return candidate  # quantized from that spelling
+        return replace(candidate, model=self.spelled_for(candidate.model, form_of(self.target)))
+
     def ask(
         self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun
     ) -> OracleAnswer | Finding | None:
@@ -275,7 +281,7 @@ class Compilation:
         if self.target.oracle is None and self.vendor is not None:
             if not self.options.judge_only:
                 return None
-            return self.vendor.place(candidate, artifact, interface)
+            return self.vendor.place(self.as_read(candidate), artifact, interface)
         return ask_oracle(self.target, candidate, interface, reference)
 
     def report(

@@ -22,7 +22,7 @@ class Variant:
         return " ".join([self.target, *words])
 
 
-_NCNN = {"lstm": "toolchain-refused", "quantized": "toolchain-refused", "shuffle": "toolchain-refused"}
+_NCNN = {"lstm": "toolchain-refused", "quantized": "toolchain-refused"}
 
 VARIANTS = (
     Variant("ncnn", "ncnn", refused=_NCNN),

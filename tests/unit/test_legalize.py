@@ -7,7 +7,7 @@ import pytest
 
 from convkit.passes.approximate.prelu import PReluToRelu
 from convkit.passes.fuse import channel_order, pads
-from convkit.passes.legalize import groups, matmul_conv, stepped_channels
+from convkit.passes.legalize import depth_space, groups, matmul_conv, stepped_channels
 from convkit.passes.legalize.prelu import PReluToRelus
 from convkit.rewrite import apply_rewrites
 from tests.unit.rewriting import Net, check, ops, refusal
@@ -136,6 +136,28 @@ def test_channel_gathers_go_into_weights():
     net = Net()
     y = conv(net, net.Gather(net.input(1, 4, 5, 5), net.const(np.int64([2, 0, 3, 3])), axis=1), 3)
     assert "no permutation" in refusal(net.model(y), rewrites[1])
+
+
+@pytest.mark.parametrize("activation", [None, "Relu"])
+def test_depth_to_space_in_the_order_of_pixel_shuffle(activation: str | None):
+    net = Net()
+    y = conv(net, net.input(1, 4, 5, 6), 12)
+    y = getattr(net, activation)(y) if activation else y
+    model = net.model(net.DepthToSpace(y, blocksize=2, mode="DCR"))
+    check(model, [depth_space.DepthToSpaceColumnRow()], None, 0)
+    assert model.graph[-1].attributes["mode"].value == "CRD"
+    net = Net()
+    plain = net.model(net.DepthToSpace(net.input(1, 12, 5, 6), blocksize=2, mode="DCR"))
+    assert "read elsewhere" in refusal(plain, depth_space.DepthToSpaceColumnRow())
+
+
+def test_space_to_depth_is_a_convolution():
+    def model(channels: int):
+        net = Net()
+        return net.model(net.SpaceToDepth(net.input(1, channels, 6, 9), blocksize=3))
+
+    check(model(5), [depth_space.SpaceToDepthIntoConv()], ["Conv"], 0)
+    assert "more than 64 channels" in refusal(model(65), depth_space.SpaceToDepthIntoConv())
 
 
 def test_stepped_channels_go_into_weights():
