@@ -134,18 +134,24 @@ def runtime_name() -> str:
 
 
 def run_tflite(
-    artifact: Path | bytes, inputs: Sequence[Feed | np.ndarray], threads: int = 4, foreign: bool = False
+    artifact: Path | bytes,
+    inputs: Sequence[Feed | np.ndarray],
+    threads: int = 4,
+    foreign: bool = False,
+    steps: int = 1,
 ) -> list[np.ndarray]:
     """Outputs in the artifact's order; `inputs` in its order too. For artifacts that convkit wrote:
     a malformed file can crash the interpreter, so a `foreign` one belongs into `run_tflite_apart`.
+    The outputs are those of the last of `steps` runs on the same inputs.
     """
     with _captured_stderr() as log:
         try:
             interpreter = _interpreter(artifact, threads, foreign)
-            for detail, given in zip(interpreter.get_input_details(), inputs, strict=True):
-                array = given(np.dtype(detail["dtype"])) if callable(given) else given
-                interpreter.set_tensor(detail["index"], array)
-            interpreter.invoke()
+            for _ in range(steps):
+                for detail, given in zip(interpreter.get_input_details(), inputs, strict=True):
+                    array = given(np.dtype(detail["dtype"])) if callable(given) else given
+                    interpreter.set_tensor(detail["index"], array)
+                interpreter.invoke()
             return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
         except (RuntimeError, ValueError) as failed:
             said = [line for line in log().splitlines() if not line.startswith("INFO")]
@@ -180,12 +186,13 @@ def _interpreter(artifact: Path | bytes, threads: int, foreign: bool) -> Any:
     return plain
 
 
-def run_tflite_apart(artifact: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def run_tflite_apart(artifact: Path, inputs: Sequence[np.ndarray], steps: int = 1) -> list[np.ndarray]:
     """As `run_tflite`, in a child process with a time limit, for a file of unknown making."""
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder, "in.npz"), Path(folder, "out.npz")
         np.savez(given, **{str(i): array for i, array in enumerate(inputs)})  # type: ignore[arg-type]
         command = [sys.executable, "-m", "convkit.verify.runners", str(artifact), str(given), str(made)]
+        command.append(str(steps))
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
         environment = {**os.environ, "PYTHONPATH": path}
@@ -203,11 +210,11 @@ def run_tflite_apart(artifact: Path, inputs: Sequence[np.ndarray]) -> list[np.nd
             return [archive[str(i)] for i in range(len(archive.files))]
 
 
-def _child(artifact: str, given: str, made: str) -> None:
+def _child(artifact: str, given: str, made: str, steps: str) -> None:
     with np.load(given) as archive:
         inputs = [archive[str(i)] for i in range(len(archive.files))]
     try:
-        outputs = run_tflite(Path(artifact), inputs, foreign=True)
+        outputs = run_tflite(Path(artifact), inputs, foreign=True, steps=int(steps))
     except RunError as failed:
         sys.exit(" ".join(str(failed).split()))
     np.savez(made, **{str(i): array for i, array in enumerate(outputs)})  # type: ignore[arg-type]

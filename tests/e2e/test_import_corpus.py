@@ -12,11 +12,6 @@ from convkit.frontends import tensorflow
 
 REFUSED = {
     "tflite/audio_preprocessor_int8.tflite": "SignalFilterBank",
-    "tflite/dtln_noise_suppression.tflite": "keeps its state from one run to the next",
-    "tflite/hair_segmentation.tflite": "MaxPoolingWithArgmax2D",
-    "tflite/hey_jarvis.tflite": "VAR_HANDLE",
-    "tflite/keyword_scrambled.tflite": "SVDF",
-    "tflite/qwen_fc_blockwise_quantized.tflite": "quantized by blocks",
     "torch/FSRCNN-x2.pt": "holds weights, but not the network",
     "torch/alike-t.pth": "holds weights, but not the network",
     "torch/blazeface.pth": "holds weights, but not the network",
@@ -32,11 +27,16 @@ READ = [
     "tflite/M-LSD_320_tiny_fp16.tflite",
     "tflite/custom_fastestdet.tflite",
     "tflite/deeplabv3_257.tflite",
+    "tflite/deeplabv3_mnv2_dm05_pascal_quant.tflite",
     "tflite/dtln_model_quant_1.tflite",
+    "tflite/dtln_noise_suppression.tflite",
     "tflite/face_detection_short_range.tflite",
     "tflite/face_landmark.tflite",
+    "tflite/hair_segmentation.tflite",
     "tflite/hand_landmark_lite.tflite",
     "tflite/har_int8.tflite",
+    "tflite/hey_jarvis.tflite",
+    "tflite/keyword_scrambled.tflite",
     "tflite/kws_ref_model.tflite",
     "tflite/mcunet_vww.tflite",
     "tflite/mobilenet_v1_0.25_224_quant.tflite",
@@ -45,12 +45,15 @@ READ = [
     "tflite/palm_detection_lite.tflite",
     "tflite/pretrainedResnet_quant.tflite",
     "tflite/prisma-net_uint8.tflite",
+    "tflite/qwen_fc_blockwise_quantized.tflite",
     "tflite/recommendation_rnn_i10o100.tflite",
+    "tflite/rrn_16.tflite",
     "tflite/sdpa_composite.tflite",
     "tflite/selfie_segmentation.tflite",
     "tflite/str_ww_ref_model.tflite",
     "tflite/trained_lstm.tflite",
     "tflite/trained_lstm_int8.tflite",
+    "tflite/visqol_lattice_raw.tflite",
     "torch/linear.pt2",
 ]
 BY_TENSORFLOW = [
@@ -60,6 +63,15 @@ BY_TENSORFLOW = [
     "savedmodel/kws_ref_model",
     "savedmodel/nmp",
 ]
+
+
+SCRIPTED = {"torch/DemoNet.pt": {"input": (1, 3, 28, 28)}}
+
+
+def test_every_file_of_the_corpus_is_named_here(shared: Path) -> None:
+    folders = [shared / "models" / kind for kind in ("keras", "savedmodel", "tflite", "torch")]
+    every = {f"{folder.name}/{path.name}" for folder in folders for path in folder.iterdir()}
+    assert every == {*REFUSED, *READ, *BY_TENSORFLOW, *SCRIPTED}
 
 
 def found_in(shared: Path, name: str) -> Path:
@@ -82,9 +94,10 @@ def test_it_agrees_with_its_own_runtime(shared: Path, name: str) -> None:
     assert_agrees(found_in(shared, name))
 
 
-def test_torchscript_agrees_with_torch(shared: Path) -> None:
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_torchscript_agrees_with_torch(shared: Path, name: str) -> None:
     pytest.importorskip("torch")
-    assert_agrees(found_in(shared, "torch/DemoNet.pt"), inputs={"input": (1, 3, 28, 28)})
+    assert_agrees(found_in(shared, name), inputs=SCRIPTED[name])
 
 
 @pytest.mark.parametrize("name", BY_TENSORFLOW)

@@ -134,6 +134,10 @@ GRAPHS = {
                                 new_axis_mask=1),
     "slice": single("SLICE", [X], [ints(0, 1, 2, 0), ints(1, 3, -1, 2)], (1, 3, 5, 2)),
     "gather": single("GATHER", [X], [ints(3, 0, 1)], (1, 5, 3, 4), axis=2),
+    "gather-by-batch": single("GATHER", [(2, 5, 4)], [constant([[3, 0, 4], [1, 1, 2]], np.int32)], (2, 3, 4),
+                              axis=1, batch_dims=1),
+    "gather-by-batch-behind": single("GATHER", [(2, 3, 5)], [constant([[3, 0], [4, 1]], np.int32)],
+                                     (2, 3, 2), axis=2, batch_dims=1),
     "pack": single("PACK", [(2, 3), (2, 3)], [], (2, 2, 3), values_count=2, axis=1),
     "unpack": single("UNPACK", [(2, 3)], [], [(2,), (2,), (2,)], num=3, axis=1),
     "split": single("SPLIT", [(2, 6)], [constant(1, np.int32)],
@@ -194,13 +198,13 @@ def test_the_reference_is_litert_itself() -> None:
 def test_every_operator_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     x = Tensor("x", (1, 4), F)
     y, z = Tensor("y", (1, 4), F), Tensor("z", (1, 4), F)
-    svdf = Op("SVDF", [x], [y], {})
+    unique = Op("UNIQUE", [x], [y], {})
     lookup = Op("HASHTABLE_LOOKUP", [y], [z], {})
-    data = bytes(serialize(Graph([x], [z], [svdf, lookup], ["x"], ["z"])))
+    data = bytes(serialize(Graph([x], [z], [unique, lookup], ["x"], ["z"])))
     with pytest.raises(ConvkitError) as caught:
         load_any(data)
     assert [d.code for d in caught.value.diagnostics] == ["unsupported-op"] * 2
-    assert "SVDF" in str(caught.value)
+    assert "UNIQUE" in str(caught.value)
     assert "HASHTABLE_LOOKUP" in str(caught.value)
     path = tmp_path / "m.tflite"
     path.write_bytes(data)

@@ -14,11 +14,15 @@ from convkit.ir.origin import Origin
 
 @dataclass(eq=False, slots=True)
 class Quantization:
-    """Affine quantization: real = scale * (q - zero_point), per tensor or along `axis`."""
+    """Affine quantization: real = scale * (q - zero_point), per tensor or along `axis`.
+
+    With a `block`, `scale` has one number for every so many neighbours along `axis`, and zero points are 0.
+    """
 
     scale: np.ndarray
     zero_point: np.ndarray
     axis: int = 0
+    block: int = 0
 
 
 @dataclass(eq=False, slots=True)

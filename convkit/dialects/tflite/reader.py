@@ -75,6 +75,8 @@ class _Reader:
 
     def graph(self, found: Any, index: int, codes: list[tuple[str, int]]) -> Graph:
         tensors = [self.tensor(t, i) for i, t in enumerate(self.each(found.TensorsLength(), found.Tensors))]
+        for i, packed in enumerate(self.each(found.TensorsLength(), found.Tensors)):
+            self.blockwise(packed.Quantization(), tensors[i], tensors)
         ops = [self.op(o, tensors, codes) for o in self.each(found.OperatorsLength(), found.Operators)]
         inputs = [_pick(tensors, i) for i in self.numbers(found.InputsLength(), found.InputsAsNumpy)]
         outputs = [_pick(tensors, i) for i in self.numbers(found.OutputsLength(), found.OutputsAsNumpy)]
@@ -141,15 +143,29 @@ class _Reader:
         typed: np.ndarray = raw.view(dtype.newbyteorder("<")).reshape(shape)
         return typed
 
+    def blockwise(self, packed: Any, tensor: Tensor, tensors: list[Tensor]) -> None:
+        """Quantization by blocks of the last axis, whose scales are a tensor of their own."""
+        if packed is None or not packed.DetailsType():
+            return
+        if packed.DetailsType() != schema.QuantizationDetails.BlockwiseQuantization:
+            raise error("unsupported-tensor", f"tensor {tensor.name!r} is quantized by custom rules")
+        details = schema.BlockwiseQuantization()
+        details.Init(packed.Details().Bytes, packed.Details().Pos)
+        scales, size = _pick(tensors, details.Scales()), details.BlockSize()
+        wanted = (*tensor.shape[:-1], tensor.shape[-1] // size) if tensor.shape and size > 0 else None
+        if scales.data is None or scales.shape != wanted or tensor.shape[-1] % size:
+            raise _malformed(f"tensor {tensor.name!r} has no scale for each block of {size}")
+        if details.ZeroPoints() > 0:
+            raise error("unsupported-tensor", f"tensor {tensor.name!r} has zero points by blocks")
+        scale = scales.data.astype(np.float32)
+        tensor.quantization = Quantization(scale, np.zeros(1, np.int64), tensor.rank - 1, size)
+
     def quantization(self, found: Any, name: str) -> Quantization | None:
         packed = found.Quantization()
         if packed is None:
             return None
         if packed.DetailsType():
-            raise error(
-                "unsupported-tensor",
-                f"tensor {name!r} is quantized by blocks or by custom rules, which convkit does not read",
-            )
+            return None  # `blockwise` reads it, once all tensors are known
         if not packed.ScaleLength():
             return None
         self.left -= packed.ScaleLength() + packed.ZeroPointLength()

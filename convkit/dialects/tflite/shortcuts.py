@@ -13,6 +13,8 @@ from convkit.dialects.tflite.sweep import Rule, Sweep
 
 _RESHAPE = frozenset({"RESHAPE"})
 _INTEGERS = "iu"
+_ROUNDING = frozenset({"ROUND", "FLOOR", "CEIL"})
+_KEEPS_WHOLE = {"ADD": np.add, "MAXIMUM": np.maximum, "MINIMUM": np.minimum}
 
 
 def relu_of_maximum(op: Op, sweep: Sweep) -> Op | None:
@@ -38,6 +40,39 @@ def cast_and_back(op: Op, sweep: Sweep) -> Tensor | None:
     if not kept or op.output.dtype != source.dtype or not np.can_cast(source.dtype, between):
         return None
     return source
+
+
+def cast_of_whole_numbers(op: Op, sweep: Sweep) -> Tensor | None:
+    """A whole number in a float, in the range of an integer type, is the same after a CAST there and back."""
+    before = sweep.maker(op.inputs[0]) if op.code == "CAST" else None
+    if before is None or before.code != "CAST" or op.output.dtype != np.float32:
+        return None
+    source, between = before.inputs[0], before.output.dtype
+    if source is None or source.dtype != np.float32 or between.kind not in _INTEGERS or between.itemsize > 2:
+        return None
+    found, limits = _whole(source, sweep), np.iinfo(between)
+    return source if found is not None and found[0] >= limits.min and found[1] <= limits.max else None
+
+
+def _whole(tensor: Tensor | None, sweep: Sweep) -> tuple[float, float] | None:
+    """The range of a value that is known to be whole numbers, None where it is not."""
+    made = sweep.maker(tensor)
+    if made is None or made.options.get("fused_activation_function", "NONE") != "NONE":
+        return None
+    if made.code in _ROUNDING:
+        return -np.inf, np.inf
+    if made.code == "RELU":
+        inner = _whole(made.inputs[0], sweep)
+        return inner and (max(inner[0], 0.0), max(inner[1], 0.0))
+    combine = _KEEPS_WHOLE.get(made.code)
+    constant = made.inputs[1] if combine is not None else None
+    if combine is None or constant is None or constant.data is None or not constant.data.size:
+        return None
+    inner = _whole(made.inputs[0], sweep)
+    if inner is None or np.any(constant.data != np.round(constant.data)):
+        return None
+    low, high = (combine(end, c) for end, c in zip(inner, (constant.data.min(), constant.data.max())))
+    return float(low), float(high)
 
 
 def slice_of_slice(op: Op, sweep: Sweep) -> Op | None:
@@ -132,6 +167,7 @@ def _slice(op: Op, source: Tensor | None, begin: np.ndarray, through: Op) -> Op:
 SHORTCUTS: tuple[Rule, ...] = (
     relu_of_maximum,
     cast_and_back,
+    cast_of_whole_numbers,
     slice_of_slice,
     slice_of_concatenation,
     slice_before_reshape,

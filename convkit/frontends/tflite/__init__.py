@@ -5,7 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from convkit.dialects.tflite.reader import read_graphs
-from convkit.frontends.tflite import elementwise, matmul, movement, recurrent, reductions, window  # noqa: F401
+from convkit.frontends.tflite import (  # noqa: F401
+    argmax_pool,
+    elementwise,
+    matmul,
+    movement,
+    recurrent,
+    reductions,
+    variables,
+    window,
+)
 from convkit.frontends.tflite.builder import import_graphs, imported_operators
 
 __all__ = ["imported_operators", "read_tflite"]

@@ -7,6 +7,7 @@ through a QuantizeLinear, so the functions know nothing of quantization and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -21,12 +22,19 @@ from convkit.ir.facts import make_attr
 from convkit.ir.infer import NORMAL_OPSET
 from convkit.ir.origin import Origin, set_origin
 
+STATES = "convkit.tflite.states"
+"""Under this key of its `meta` a model has (input, output, initial value) of every state of the file."""
+
 Result = ir.Value | Sequence[ir.Value]
 Importing = Callable[["Builder", Op], Result]
 _IMPORTS: dict[str, Importing] = {}
 
 _MALFORMED = (IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError, AssertionError)
 """What the functions stumble over where an operator lacks inputs or has some that do not fit it."""
+
+
+RESOURCES = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
+"""Operators on variables, which are tensors of no type."""
 
 
 class RefusedError(Exception):
@@ -49,6 +57,18 @@ def imported_operators() -> list[str]:
     return sorted(_IMPORTS)
 
 
+@dataclass
+class State:
+    """What a file keeps from one run to the next: an input and an output of the imported model.
+
+    `initial` is its value before the first run; `last` stands for it after the operators seen so far.
+    """
+
+    input: ir.Value
+    last: ir.Value
+    initial: np.ndarray
+
+
 class Builder:
     """The ONNX nodes made so far, and which value stands for which tensor."""
 
@@ -60,6 +80,7 @@ class Builder:
         self._real: dict[int, ir.Value] = {}
         self._names: dict[str, int] = {}
         self._origin = Origin()
+        self.states: dict[str, State] = {}
 
     def name(self, wanted: str) -> str:
         """`wanted`, or with a number behind it where it is taken."""
@@ -145,12 +166,16 @@ class Builder:
         scale, zero, axis = self._affine(tensor)
         if axis is not None and order is not None:
             axis = list(order).index(axis)
-        return self.op("DequantizeLinear", stored, scale, zero, axis=axis)
+            scale = self.transpose(scale, order) if tensor.quantization.block else scale
+        block = tensor.quantization.block or None
+        return self.op("DequantizeLinear", stored, scale, zero, axis=axis, block_size=block)
 
     def _affine(self, tensor: Tensor) -> tuple[ir.Value, ir.Value | None, int | None]:
         """Scale, zero point (none for int32, which has none) and axis, as ONNX takes them."""
         found = tensor.quantization
         assert found is not None
+        if found.block:
+            return self.const(found.scale, np.float32, "scale"), None, found.axis
         single = found.scale.size == 1
         scale = self.const(found.scale.reshape(() if single else -1), np.float32, "scale")
         if tensor.dtype == np.int32:
@@ -170,9 +195,27 @@ class Builder:
             self.define(tensor, real)
             return
         if tensor.dtype == np.int32:
-            raise RefusedError(f"its result {tensor.name!r} is quantized as int32")
+            self.define(tensor, self._as_int32(tensor, real))
+            return
         scale, zero, axis = self._affine(tensor)
         self.define(tensor, self.op("QuantizeLinear", real, scale, zero, axis=axis))
+
+    def _as_int32(self, tensor: Tensor, real: ir.Value) -> ir.Value:
+        """round(real / scale) + zero, which QuantizeLinear has not in int32."""
+        found = tensor.quantization
+        assert found is not None
+        if found.scale.size != 1:
+            raise RefusedError(f"its result {tensor.name!r} is quantized as int32 by channel")
+        zero = self.const(found.zero_point.reshape(()), np.float32)
+        steps = self.op("Round", self.op("Div", real, self.const(found.scale.reshape(()), np.float32)))
+        whole = self.clip(self.op("Add", steps, zero), -(2**31), 2**31 - 128)  # what float32 has below 2^31
+        return self.op("Cast", whole, to=int(ir.DataType.INT32))
+
+    def rounded(self, tensor: Tensor, real: ir.Value) -> ir.Value:
+        """The numbers `real` as they come out of the quantization of `tensor`."""
+        scale, zero, axis = self._affine(tensor)
+        stored = self.op("QuantizeLinear", real, scale, zero, axis=axis)
+        return self.op("DequantizeLinear", stored, scale, zero, axis=axis)
 
     def index(self, tensor: Tensor | None) -> ir.Value:
         """An integer tensor as ONNX takes shapes and positions: int64."""
@@ -180,6 +223,15 @@ class Builder:
         if tensor.data is not None:
             return self.const(tensor.data.astype(np.int64), name=tensor.name)
         return self.op("Cast", self.stored(tensor), to=int(ir.DataType.INT64))
+
+    def state(self, name: str, shape: Sequence[int], initial: np.ndarray | None = None) -> ir.Value:
+        """The real numbers kept under `name` as they are now; zero before the first run, or `initial`."""
+        if name not in self.states:
+            kind = ir.TensorType(ir.DataType.FLOAT)
+            value = ir.Value(name=self.name(name), shape=ir.Shape(shape), type=kind)
+            start = np.zeros(shape, np.float32) if initial is None else initial.astype(np.float32)
+            self.states[name] = State(value, value, start.reshape(shape))
+        return self.states[name].last
 
     # -- common pieces --------------------------------------------------------------------------
 
@@ -236,11 +288,15 @@ class Builder:
         self._origin = Origin(nodes=(op.outputs[0].name if op.outputs else op.code,))
         filled = Op(op.code, op.inputs, op.outputs, {**default_options(op.code), **op.options})
         for tensor in (*op.inputs, *op.outputs):
+            if op.code in RESOURCES:
+                break
             if tensor is not None and tensor.dtype.kind == "V" and tensor.dtype.itemsize == 0:
                 raise RefusedError(f"tensor {tensor.name!r} has a type that ONNX tensors do not have")
         try:
             made = _IMPORTS[op.code](self, filled)
             values = [made] if isinstance(made, ir.Value) else list(made)
+            if op.code == "VAR_HANDLE":
+                return
             for tensor, value in zip(op.outputs, values, strict=True):
                 self.store(tensor, value)
         except _MALFORMED as e:
@@ -295,6 +351,12 @@ def import_graphs(graphs: Sequence[Graph]) -> ir.Model:
         value = b.op("Identity", b.stored(tensor))
         value.name = name
         outputs.append(value)
+    states = []
+    for state in b.states.values():
+        inputs.append(state.input)
+        outputs.append(after := b.op("Identity", state.last))
+        after.name = b.name(f"{state.input.name}_next")
+        states.append((state.input.name or "", after.name, state.initial))
     graph = ir.Graph(
         inputs,
         outputs,
@@ -303,4 +365,6 @@ def import_graphs(graphs: Sequence[Graph]) -> ir.Model:
         opset_imports={"": NORMAL_OPSET},
         name=main.name,
     )
-    return ir.Model(graph, ir_version=10, producer_name="TFLite")
+    model = ir.Model(graph, ir_version=10, producer_name="TFLite")
+    model.meta[STATES] = states
+    return model

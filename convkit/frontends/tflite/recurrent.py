@@ -1,4 +1,4 @@
-"""The sequence LSTM, which keeps its state between runs."""
+"""Operators that keep a state from one run to the next: the sequence LSTM, SVDF."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from convkit.frontends.tflite.builder import Builder, RefusedError, imports
 from convkit.ir.unroll import NODE_LIMIT
 
 _INPUT_WEIGHTS, _STATE_WEIGHTS, _PEEPHOLES, _BIASES = range(1, 5), range(5, 9), range(9, 12), range(12, 16)
-_PROJECTION, _NORMS = range(16, 18), range(20, 24)  # 18 and 19 are the state
+_PROJECTION, _STATES, _NORMS = range(16, 18), (18, 19), range(20, 24)
 _NODES_PER_STEP = 16
 
 
 @imports("UNIDIRECTIONAL_SEQUENCE_LSTM")
 def sequence_lstm(b: Builder, op: Op) -> ir.Value:
-    """An LSTM that starts from zeros: what the file computes in its first run.
+    """An LSTM. Its kernel goes on from the state of the run before.
 
-    The kernel goes on from the state of the run before. For sequences that is a matter of the caller, who
-    resets it; a model that is given one step a run lives by it, and is refused.
+    For sequences that is a matter of the caller, who resets it: they start from zeros. A model that is given
+    one step a run lives by its state, which becomes an input and an output.
     """
     x = op.inputs[0]
     assert x is not None
@@ -28,8 +28,6 @@ def sequence_lstm(b: Builder, op: Op) -> ir.Value:
     time_major = bool(op.options["time_major"])
     if x.rank != 3:
         raise RefusedError(f"its input has rank {x.rank}")
-    if x.shape[0 if time_major else 1] == 1:
-        raise RefusedError("it keeps its state from one run to the next (one step a run)")
     if any(given[i] is not None for i in (*_PEEPHOLES, *_PROJECTION, *_NORMS)):
         raise RefusedError("it has peepholes, a projection or normalized gates")
     if any(given[i] is None for i in (*_INPUT_WEIGHTS, *_STATE_WEIGHTS, *_BIASES)):
@@ -54,6 +52,9 @@ def _unrolled(b: Builder, op: Op, given: Sequence[Tensor | None], steps: int, ti
     recurrent = b.transpose(recurrent, (1, 0))
     hidden: ir.Value | None = None
     cell: ir.Value | None = None
+    kept = [given[i] for i in _STATES] if steps == 1 else []
+    if kept:
+        hidden, cell = (_state(b, tensor) for tensor in kept)
     made = []
     for part in b.ops("Split", share, b.ints([1] * steps), outputs=steps, axis=time):
         gates = b.op("Squeeze", part, b.ints([time]))
@@ -65,4 +66,43 @@ def _unrolled(b: Builder, op: Op, given: Sequence[Tensor | None], steps: int, ti
         cell = b.clip(cell, -limit, limit) if limit else cell
         hidden = b.op("Mul", b.op("Sigmoid", leave), b.op("Tanh", cell))
         made.append(b.op("Unsqueeze", hidden, b.ints([time])))
+    for tensor, value in zip(kept, (hidden, cell), strict=False):
+        assert tensor is not None
+        assert value is not None
+        b.states[tensor.name].last = value
     return b.op("Concat", *made, axis=time)
+
+
+def _state(b: Builder, tensor: Tensor | None) -> ir.Value:
+    if tensor is None:
+        raise RefusedError("it has no tensor for its state")
+    return b.state(tensor.name, tensor.shape)
+
+
+@imports("SVDF")
+def svdf(b: Builder, op: Op) -> ir.Value:
+    """A filter of each feature over the last runs, of rank one or more.
+
+    feature = x W^T joins the end of the state, whose oldest goes; output = sum over the rank of state * time
+    weights. Source: tensorflow/lite/kernels/internal/reference/svdf.h.
+    """
+    x, features, time, bias, kept = (*op.inputs, None)[:5]
+    assert x is not None
+    assert features is not None
+    assert time is not None
+    filters, memory = time.shape
+    rank, batch = int(op.options["rank"]), x.shape[0]
+    if x.rank != 2 or rank < 1 or filters % rank or kept is None:
+        raise RefusedError(f"its input has rank {x.rank}, and {filters} filters of rank {rank}")
+    now = b.op("MatMul", b.real(x), b.real(features, (1, 0)))
+    if kept.quantization is not None and kept.dtype.kind == "i":
+        now = b.rounded(kept, now)
+    old = b.reshape(_state(b, kept), (batch, filters, memory))
+    rest = b.op("Slice", old, b.ints([1]), b.ints([memory]), b.ints([2]))
+    state = b.op("Concat", rest, b.reshape(now, (batch, filters, 1)), axis=2)
+    b.states[kept.name].last = b.reshape(state, kept.shape)
+    y = b.op("ReduceSum", b.op("Mul", state, b.real(time)), b.ints([2]), keepdims=0)
+    if rank > 1:
+        y = b.op("ReduceSum", b.reshape(y, (batch, filters // rank, rank)), b.ints([2]), keepdims=0)
+    y = y if bias is None else b.op("Add", y, b.real(bias))
+    return b.activated(y, op.options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -22,6 +23,7 @@ from convkit.dialects.tflite.lowering.reductions import reduce
 from convkit.ir.facts import attr, dtype_of
 
 _EXACT = 2**24
+_FOUR_BITS = (np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4))
 
 
 def _spread(b: Builder, vector: Tensor, rank: int, axis: int) -> Tensor:
@@ -52,6 +54,8 @@ def _blocks(b: Builder, node: ir.Node, x: Tensor, axis: int, scale: Tensor | Non
 
 def _centered(b: Builder, x: Tensor, zero: Tensor | None, axis: int = 0) -> Tensor:
     """x minus its zero point, in float32."""
+    if x.data is not None and x.dtype in _FOUR_BITS:
+        x = b.const(x.data.astype(np.int8), hint="wider")
     if x.dtype.kind not in "iu" or x.dtype.itemsize > 4:
         raise UnsupportedError(f"there is no kernel for quantized numbers of type {x.dtype}")
     if zero is not None and zero.data is not None:
