@@ -18,6 +18,7 @@ model is compiled once for each set of shapes, and anew for each run that binds 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ import onnx
 import onnx.backend.base
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, error
+from convkit.diagnostics import ConvkitError
 from convkit.frontends.onnx import load_onnx
 from convkit.ir.infer import NEWEST_OPSET, schema_of
 from convkit.ir.normal import normalize
@@ -50,11 +51,15 @@ _UNNAMED = frozenset({("Compress", 1), ("ConstantOfShape", 0)})
 """Further ones whose names in the schema say too little: operator and place."""
 
 
-def compile_normal(model: ir.Model) -> Program:
-    """The model in normal form, after the default passes, in onnxruntime. Changes `model`."""
+def compile_normal(model: ir.Model, carry: bool = False) -> Program:
+    """The model in normal form, after the default passes, in onnxruntime. Changes `model`.
+
+    With `carry`, what has no normal form (shapes that depend on data, sequences, strings, control flow that
+    must stay, training) goes through as it is.
+    """
     from convkit.verify.runners import Reference
 
-    _optimize(model)
+    _optimize(model, carry)
     names = [value.name for value in model.graph.outputs]
     reference = Reference(ir.to_proto(model).SerializeToString())
 
@@ -81,8 +86,8 @@ def compile_tflite(model: ir.Model) -> Program:
     return run
 
 
-def _optimize(model: ir.Model) -> None:
-    normalize(model)
+def _optimize(model: ir.Model, carry: bool = False) -> None:
+    normalize(model, carry)
     PassManager(default_pipeline()).run(model)
 
 
@@ -92,13 +97,19 @@ class ConvkitRep(onnx.backend.base.BackendRep):
     `bound` names the inputs that the last `run` made constants.
     """
 
-    def __init__(self, model: onnx.ModelProto, build: Callable[[ir.Model], Program]) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        build: Callable[[ir.Model], Program],
+        carry: Callable[[ir.Model], Program] | None = None,
+    ) -> None:
         self.bound: tuple[str, ...] = ()
         self._model = model
         self._build = build
+        self._carry = carry
         self._programs: dict[Any, tuple[Program, tuple[str, ...]]] = {}
         constants = {tensor.name for tensor in model.graph.initializer}
-        self._inputs = [value.name for value in model.graph.input if value.name not in constants]
+        self._inputs = [value for value in model.graph.input if value.name not in constants]
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The outputs, in order. `inputs`: one array, a sequence in the model's order, or a mapping.
@@ -106,39 +117,47 @@ class ConvkitRep(onnx.backend.base.BackendRep):
         Raises ConvkitError where the model cannot be compiled, RunError where a runtime fails on it.
         """
         feed = self._feed(inputs)
-        key = tuple((name, array.shape, array.dtype.str) for name, array in feed.items())
+        key = tuple((name, array.shape, array.dtype.str) for name, array in _arrays(feed).items())
         program, self.bound = self._programs.get(key) or self._compile(feed)
         if not self.bound:
             self._programs[key] = program, ()
         return tuple(program(feed))
 
-    def _feed(self, inputs: Any) -> dict[str, np.ndarray]:
-        if isinstance(inputs, Mapping):
-            return {name: np.asarray(array) for name, array in inputs.items()}
-        given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        if any(isinstance(array, (list, tuple)) or array is None for array in given):
-            raise error("input-type", "an input is no tensor; only tensors are supported")
-        return {name: np.asarray(array) for name, array in zip(self._inputs, given, strict=True)}
+    def _feed(self, inputs: Any) -> dict[str, Any]:
+        """What is given by name; tensors as arrays."""
+        if not isinstance(inputs, Mapping):
+            given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+            inputs = {value.name: array for value, array in zip(self._inputs, given, strict=True)}
+        others = {value.name for value in self._inputs if not value.type.HasField("tensor_type")}
+        return {name: found if name in others else np.asarray(found) for name, found in inputs.items()}
 
-    def _compile(self, feed: Arrays) -> tuple[Program, tuple[str, ...]]:
-        try:
-            return self._build(self._loaded(feed, {})), ()
-        except ConvkitError:
-            values = {name: feed[name] for name in parameter_inputs(self._model.graph) if name in feed}
-            if not values:
-                raise
-            return self._build(self._loaded(feed, values)), tuple(values)
+    def _compile(self, feed: Mapping[str, Any]) -> tuple[Program, tuple[str, ...]]:
+        values = {name: feed[name] for name in parameter_inputs(self._model.graph) if name in feed}
+        for bound in ({}, values) if values else ({},):
+            try:
+                return self._build(self._loaded(feed, bound)), tuple(bound)
+            except ConvkitError as error:
+                refusal = error
+        if self._carry is None:
+            raise refusal
+        return self._carry(self._loaded(feed, {}, open_inputs=True)), ()
 
-    def _loaded(self, feed: Arrays, values: Arrays) -> ir.Model:
-        shapes = {name: array.shape for name, array in feed.items() if name not in values}
-        return load_onnx(self._model, shapes, values)
+    def _loaded(self, feed: Mapping[str, Any], values: Arrays, open_inputs: bool = False) -> ir.Model:
+        shapes = {name: array.shape for name, array in _arrays(feed).items() if name not in values}
+        return load_onnx(self._model, shapes, values, open_inputs=open_inputs)
+
+
+def _arrays(feed: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The tensors among the inputs."""
+    return {name: found for name, found in feed.items() if isinstance(found, np.ndarray)}
 
 
 def parameter_inputs(graph: onnx.GraphProto) -> list[str]:
     """The inputs of a graph, of one dimension at most, that some node's parameter (`PARAMETERS`) hangs on."""
     needed: set[str] = set()
     _collect(graph.node, needed)
-    return [v.name for v in graph.input if v.name in needed and len(v.type.tensor_type.shape.dim) <= 1]
+    tensors = [v for v in graph.input if v.type.HasField("tensor_type")]
+    return [v.name for v in tensors if v.name in needed and len(v.type.tensor_type.shape.dim) <= 1]
 
 
 def _collect(nodes: Sequence[onnx.NodeProto], needed: set[str]) -> None:
@@ -169,10 +188,13 @@ class ConvkitBackend(onnx.backend.base.Backend):
         """Compile a model, which may be changed."""
         raise NotImplementedError
 
+    carry: Callable[[ir.Model], Program] | None = None
+    """The same for a model that `build` refuses, if there is a way."""
+
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> ConvkitRep:
         """A handle whose `run` compiles and computes."""
-        return ConvkitRep(model, cls.build)
+        return ConvkitRep(model, cls.build, cls.carry)
 
     @classmethod
     def run_node(
@@ -209,6 +231,7 @@ class NormalBackend(ConvkitBackend):
     """The normal form and the default passes, computed by onnxruntime."""
 
     build = staticmethod(compile_normal)
+    carry = staticmethod(partial(compile_normal, carry=True))
 
 
 class TFLiteBackend(ConvkitBackend):

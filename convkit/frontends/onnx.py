@@ -31,12 +31,15 @@ def load_onnx(
     source: Source,
     inputs: Mapping[str, Sequence[int]] | None = None,
     freeze: Mapping[str, Any] | None = None,
+    *,
+    open_inputs: bool = False,
 ) -> ir.Model:
     """The model of a file, its bytes, a ModelProto or an `onnx_ir.Model` (which is cloned, weights shared).
 
     `inputs` gives shapes to inputs that have symbolic dimensions; one name of a dimension means one size
-    in all inputs. `freeze` gives values to inputs that are to become constants. Weights stored beside the
-    file are mapped, not read. Raises ConvkitError for anything that is not a model convkit can read.
+    in all inputs. `freeze` gives values to inputs that are to become constants. With `open_inputs`, inputs
+    may keep symbolic dimensions, and be no tensors. Weights stored beside the file are mapped, not read.
+    Raises ConvkitError for anything that is not a model convkit can read.
     """
     if isinstance(source, ir.Model):
         model, folder = source.clone(), ""
@@ -51,7 +54,7 @@ def load_onnx(
     check_operators(model)
     _check_wiring(model.graph)
     freeze_inputs(model.graph, freeze or {})
-    _set_input_shapes(model.graph, dict(inputs or {}))
+    _set_input_shapes(model.graph, dict(inputs or {}), open_inputs)
     annotate_origins(model)
     return model
 
@@ -252,7 +255,7 @@ def _check_wiring(graph: ir.Graph) -> None:
             raise error("bad-model", "the graph has a cycle") from e
 
 
-def _set_input_shapes(graph: ir.Graph, given: dict[str, Sequence[int]]) -> None:
+def _set_input_shapes(graph: ir.Graph, given: dict[str, Sequence[int]], open_inputs: bool) -> None:
     names = {v.name: v for v in graph.inputs}
     for name in given:
         if name not in names:
@@ -260,19 +263,21 @@ def _set_input_shapes(graph: ir.Graph, given: dict[str, Sequence[int]]) -> None:
             raise error("unknown-input", f"the model has no input {name!r}", help=f"its inputs are: {listed}")
     sizes: dict[str, int] = {}
     for value in graph.inputs:
-        if not isinstance(value.type, ir.TensorType):
+        if not isinstance(value.type, ir.TensorType) and not open_inputs:
             raise error(
                 "input-type",
                 f"input {value.name!r} is no tensor but {value.type}; only tensors are supported",
             )
         if value.name in given:
-            _override(value, [int(d) for d in given[value.name]], sizes)
+            _override(value, [int(d) for d in given[value.name]], sizes, 0 if open_inputs else 1)
     for value in graph.inputs:
-        if value.shape is not None:
+        if value.shape is not None and isinstance(value.type, ir.TensorType):
             value.shape = ir.Shape([sizes.get(_symbol(d), d) if _symbol(d) else d for d in value.shape])
-    open_inputs = [v for v in graph.inputs if v.name not in given and not _is_static(v)]
     if open_inputs:
-        raise _needs_shape(open_inputs)
+        return
+    unknown = [v for v in graph.inputs if v.name not in given and not _is_static(v)]
+    if unknown:
+        raise _needs_shape(unknown)
 
 
 def _symbol(dim: int | ir.SymbolicDim) -> str:
@@ -285,10 +290,10 @@ def _is_static(value: ir.Value) -> bool:
     return value.shape is not None and all(isinstance(d, int) and d > 0 for d in value.shape)
 
 
-def _override(value: ir.Value, shape: list[int], sizes: dict[str, int]) -> None:
+def _override(value: ir.Value, shape: list[int], sizes: dict[str, int], least: int) -> None:
     was = value.shape
     declared = list(was) if was is not None else []
-    if any(d < 0 or (d == 0 and declared[i : i + 1] != [0]) for i, d in enumerate(shape)):
+    if any(d < 0 or (d < least and declared[i : i + 1] != [d]) for i, d in enumerate(shape)):
         raise error(
             "input-shape", f"the shape given for input {value.name!r} has a size that is not positive"
         )

@@ -48,14 +48,19 @@ def normal_opset(graph: ir.Graph) -> int:
     return found
 
 
-def infer_node(node: ir.Node) -> None:
+def infer_node(node: ir.Node, partly: bool = False) -> None:
     """Set type and static shape of every output of `node` from its inputs.
 
     The node must be of the normal opset. Raises ConvkitError where the operator is unknown, its inputs
-    contradict each other, or an output's shape depends on data.
+    contradict each other, or (unless `partly`, which sets what is known) an output is no tensor, or has a
+    shape that depends on data.
     """
     if node.op_type in ("If", "Loop", "Scan") and node.domain == "":
-        _infer_from_body(node)
+        if not partly:
+            raise error(
+                "control-flow", f"{node.op_type} cannot be resolved before the model runs", location=_at(node)
+            )
+        _infer_from_bodies(node)
         return
     if node.op_type in _LIKE_FIRST_INPUT and node.inputs[0] is not None:
         node.outputs[0].type, node.outputs[0].shape = node.inputs[0].type, node.inputs[0].shape
@@ -75,7 +80,10 @@ def infer_node(node: ir.Node) -> None:
             raise
         types = _infer(node, newest)  # which takes more types
     for i, output in enumerate(node.outputs):
-        _assign(output, types.get(f"o{i}"), node)
+        if partly:
+            _assign_known(output, types.get(f"o{i}"))
+        else:
+            _assign(output, types.get(f"o{i}"), node)
 
 
 def op_name(node: ir.Node) -> str:
@@ -94,7 +102,9 @@ def node_proto(node: ir.Node) -> onnx.NodeProto:
 
 
 def type_proto(value: ir.Value) -> onnx.TypeProto:
-    """The TypeProto of a tensor value; unknown dimensions stay open."""
+    """The TypeProto of a value; unknown dimensions stay open."""
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return ir.serde.serialize_type(value.type)
     proto = onnx.TypeProto()
     tensor = proto.tensor_type
     tensor.elem_type = int(value.dtype) if value.dtype is not None else 0
@@ -138,7 +148,7 @@ def _assign(output: ir.Value, proto: onnx.TypeProto | None, node: ir.Node) -> No
     if output.name == "" and not output.uses():
         return
     if proto is None or not proto.HasField("tensor_type"):
-        raise error("shape-inference", f"{op_name(node)} has an output that is no tensor", location=_at(node))
+        raise error("output-type", f"{op_name(node)} has an output that is no tensor", location=_at(node))
     tensor = proto.tensor_type
     dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
     if not tensor.HasField("shape") or None in dims:
@@ -152,10 +162,25 @@ def _assign(output: ir.Value, proto: onnx.TypeProto | None, node: ir.Node) -> No
     output.shape = ir.Shape(dims)
 
 
-def _infer_from_body(node: ir.Node) -> None:
-    raise error(
-        "control-flow", f"{node.op_type} cannot be resolved before the model runs", location=_at(node)
-    )
+def _assign_known(output: ir.Value, proto: onnx.TypeProto | None) -> None:
+    """What is known of an output; a type that is declared stays where none is inferred."""
+    found = None if proto is None else ir.serde.deserialize_type_proto_for_type(proto)
+    if found is None or proto is None:
+        return
+    output.type = found
+    output.shape = ir.serde.deserialize_type_proto_for_shape(proto)
+
+
+def _infer_from_bodies(node: ir.Node) -> None:
+    """The types of what control flow gives; the shape only where both branches of an If have the same."""
+    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    first = 1 if node.op_type == "Loop" else 0  # whether to go on is no output
+    for i, output in enumerate(node.outputs):
+        results = [body.outputs[first + i] for body in bodies]
+        output.type = next((v.type for v in results if v.type is not None), output.type)
+        shapes = [v.shape for v in results]
+        same = node.op_type == "If" and shapes[0] is not None and shapes[0].is_static()
+        output.shape = shapes[0] if same and shapes[0] == shapes[-1] else None
 
 
 def _at(node: ir.Node) -> Location:

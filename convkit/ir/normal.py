@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.diagnostics import error
+from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir import unroll
 from convkit.ir.canonical import CANONICAL, EARLY
+from convkit.ir.carried import carry, is_carried, is_static, may_be_carried
 from convkit.ir.emit import Results
 from convkit.ir.facts import dtype_of, is_constant, make_attr, shape_of
 from convkit.ir.fold import fold_node
@@ -29,11 +30,13 @@ _POOLED = 64
 """Constants of at most this many bytes are shared by equal value."""
 
 
-def normalize(model: ir.Model) -> None:
+def normalize(model: ir.Model, carry: bool = False) -> None:
     """Bring `model` to normal form in place.
 
     Raises ConvkitError (naming the node) where that cannot be done: an unknown operator, a shape that needs
-    data, or control flow that cannot be resolved before the model runs.
+    data, or control flow that cannot be resolved before the model runs. With `carry`, nodes whose results
+    have no static shape or are no tensors, that train, or control flow that must stay, are left as they are
+    (convkit.ir.carried), at the normal opset, with everything else in normal form.
     """
     if model.functions:
         _inline(model)
@@ -42,7 +45,7 @@ def normalize(model: ir.Model) -> None:
     names = [v.name for v in graph.outputs]
     version = graph.opset_imports.get("", NORMAL_OPSET)
     remove_dead(graph)
-    _Sweep(graph).run(version)
+    _Sweep(graph, carry).run(version)
     _finish(model, names)
 
 
@@ -63,7 +66,7 @@ def _finish(model: ir.Model, names: Sequence[str | None]) -> None:
     remove_dead(graph)
     _settle_outputs(graph, names)
     _name_everything(graph)
-    domains = {node.domain for node in graph} - {""}
+    domains = {node.domain for node in graph.all_nodes()} - {""}
     kept = {d: v for d, v in graph.opset_imports.items() if d in domains}
     graph.opset_imports.clear()
     graph.opset_imports.update({"": normal_opset(graph), **kept})
@@ -79,8 +82,9 @@ def _version_of(node: ir.Node) -> int:
 class _Sweep:
     """Visits each node once, in order; implements `Emit` for the expansions."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, carry: bool = False) -> None:
         self.graph = graph
+        self.carry = carry
         self.cursor: ir.Node | None = None
         self.pool: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self.constants = 0
@@ -90,14 +94,14 @@ class _Sweep:
         for value in self.graph.initializers.values():
             _type_constant(value)
         for value in self.graph.inputs:
-            if value.shape is not None and 0 in shape_of(value):
+            if _is_nothing(value):
                 value.replace_all_uses_with(self.nothing_like(value))
         for node in list(self.graph):
             self.visit(node, version)
 
     def visit(self, node: ir.Node, version: int = NORMAL_OPSET) -> Results:
         """Bring one node to normal form; returns the values that now stand for its outputs."""
-        return self._replace(node, lambda: self._expand(node, version))
+        return self._replace(node, lambda: self._expand_or_carry(node, version))
 
     def spell_out(self, node: ir.Node) -> bool:
         """Replace a node of the normal form by ONNX's definition of its operator; whether there is one."""
@@ -114,15 +118,43 @@ class _Sweep:
                 self.substitute(old, new)
         for i in range(len(node.inputs)):
             node.replace_input_with(i, None)
-        self.graph.remove(node)
+        assert node.graph is not None
+        node.graph.remove(node)
         return found
+
+    def _expand_or_carry(self, node: ir.Node, version: int) -> Results | None:
+        if not self.carry:
+            return self._expand(node, version)
+        try:
+            return self._expand(node, version)
+        except ConvkitError as refusal:
+            if not may_be_carried(refusal):
+                raise
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                self._visit_body(attribute.as_graph(), version)
+        infer_node(node, partly=True)
+        carry(node)
+        return None
+
+    def _visit_body(self, body: ir.Graph, version: int) -> None:
+        """Bring the body of a node that stays to normal form; its outputs are computed inside it."""
+        for value in body.initializers.values():
+            _type_constant(value)
+        for node in list(body):
+            self.visit(node, version)
+        for i, value in enumerate(list(body.outputs)):
+            producer = value.producer()
+            if producer is None or producer.graph is not body or value in body.outputs[:i]:
+                body.outputs[i] = _copied(body, value, f"output_{i}", Origin())
+        remove_dead(body)
 
     def _expand(self, node: ir.Node, version: int) -> Results | None:
         while node.inputs and node.inputs[-1] is None:
             node.resize_inputs(len(node.inputs) - 1)
         if node.domain == "" and node.op_type in unroll.CONTROL_FLOW:
             return unroll.resolve(node, version, self)
-        result = upgrade_node(node, version, self)
+        result = self._upgraded(node, version)
         if result is not None:
             return result
         folded = fold_node(node)
@@ -136,12 +168,21 @@ class _Sweep:
         if empty is not None:
             return empty
         canonical = CANONICAL.get(node.op_type) if node.domain == "" else None
-        return canonical(node, self) if canonical else None
+        return canonical(node, self) if canonical and not (self.carry and is_carried(node)) else None
+
+    def _upgraded(self, node: ir.Node, version: int) -> Results | None:
+        if all(v is None or is_static(v) for v in node.inputs):
+            return upgrade_node(node, version, self)
+        try:
+            return upgrade_node(node, version, self)
+        except ValueError as unknown:
+            why = f"{node.op_type} of opset {version} has no newer spelling unless its shapes are known"
+            raise error("unsupported-operator", why, location=Location(node=node.name)) from unknown
 
     def _empty(self, node: ir.Node) -> Results | None:
         """A value without elements is known: it is a constant. None if some output of the node has any."""
-        outputs = [v for v in node.outputs if v.shape is not None]
-        nothing = [v for v in outputs if 0 in shape_of(v)]
+        outputs = [v for v in node.outputs if is_static(v)]
+        nothing = [v for v in outputs if _is_nothing(v)]
         if len(nothing) == len(outputs):
             return [self.nothing_like(v) if v in nothing else v for v in node.outputs]
         for value in nothing:
@@ -163,7 +204,8 @@ class _Sweep:
         """Put `node` before the node being expanded and visit it."""
         assert self.cursor is not None
         set_origin(node, origin_of(node).union(origin_of(self.cursor)))
-        self.graph.insert_before(self.cursor, node)
+        assert self.cursor.graph is not None
+        self.cursor.graph.insert_before(self.cursor, node)
         return self.visit(node, version)
 
     def const(self, array: np.ndarray) -> ir.Value:
@@ -195,6 +237,11 @@ class _Sweep:
         return value
 
 
+def _is_nothing(value: ir.Value) -> bool:
+    """Whether a value is known to have no elements; empty strings have no constant to stand for them."""
+    return is_static(value) and 0 in shape_of(value) and value.dtype != ir.DataType.STRING
+
+
 def constant_value(name: str, array: np.ndarray) -> ir.Value:
     """A typed value that holds `array`; the array is not copied."""
     tensor = ir.tensor(array, name=name)
@@ -220,6 +267,8 @@ def _trim_outputs(node: ir.Node) -> None:
         if last.uses() or last.is_graph_output():
             break
         count -= 1
+    if node.op_type == "BatchNormalization" and count > 1:
+        return  # it has one output, or all
     if count < len(node.outputs) and node.op_type != "Split":
         node.resize_outputs(count)
 
@@ -260,16 +309,22 @@ def _settle_outputs(graph: ir.Graph, names: Sequence[str | None]) -> None:
     seen: set[int] = set()
     for i, (value, name) in enumerate(zip(list(graph.outputs), names, strict=True)):
         if value.is_graph_input() or is_constant(value) or id(value) in seen:
-            node = ir.Node("", "Identity", [value], name=f"output_{i}")
-            graph.append(node)
-            set_origin(node, Origin(nodes=(name,) if name else ()))
-            node.outputs[0].type = ir.TensorType(
-                dtype_of(value)
-            )  # a type of its own: setting a dtype changes it
-            node.outputs[0].shape = value.shape
-            graph.outputs[i] = value = node.outputs[0]
+            graph.outputs[i] = value = _copied(
+                graph, value, f"output_{i}", Origin(nodes=(name,) if name else ())
+            )
         seen.add(id(value))
         value.name = name
+
+
+def _copied(graph: ir.Graph, value: ir.Value, name: str, origin: Origin) -> ir.Value:
+    """An Identity of `value`, of a type of its own: setting a dtype changes it."""
+    node = ir.Node("", "Identity", [value], name=name)
+    graph.append(node)
+    set_origin(node, origin)
+    tensor = isinstance(value.type, ir.TensorType)
+    node.outputs[0].type = ir.TensorType(dtype_of(value)) if tensor else value.type
+    node.outputs[0].shape = value.shape
+    return node.outputs[0]
 
 
 def _name_everything(graph: ir.Graph) -> None:
@@ -280,11 +335,19 @@ def _name_everything(graph: ir.Graph) -> None:
         if fresh != name:
             value.name = fresh
     nodes: set[str] = set()
-    for node in graph:
+    for node in graph.all_nodes():
         node.name = _unique(node.name or node.op_type, nodes)
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                _name_constants_of(attribute.as_graph(), taken)
         for i, value in enumerate(node.outputs):
-            if not value.is_graph_output():
+            if node.graph is not graph or not value.is_graph_output():
                 value.name = _unique(value.name or f"{node.name}:{i}", taken)
+
+
+def _name_constants_of(body: ir.Graph, taken: set[str]) -> None:
+    for value in (*body.inputs, *list(body.initializers.values())):
+        value.name = _unique(value.name or "value", taken)
 
 
 def _unique(name: str, taken: set[str]) -> str:

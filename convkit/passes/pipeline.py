@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import onnx_ir as ir
 
 from convkit.diagnostics import error
+from convkit.ir.carried import set_aside
 from convkit.ir.text import format_model
 from convkit.passes.base import NORMAL_FORM, FunctionPass, Pass, RewritePass
 from convkit.passes.fold.cse import ShareEqualNodes
@@ -154,11 +155,12 @@ class PassManager:
         return ",".join(str(p) for p in self.passes)
 
     def run(self, model: ir.Model) -> RewriteStats:
-        """Run every pass on `model`, in place."""
+        """Run every pass on `model`, in place; they never see what the normal form carries as it is."""
         if self.watch is not None:
             self.watch.start(model)
         for step in self.passes:
-            self.stats.applications.extend(step.run(model).applications)
+            with set_aside(model.graph):
+                self.stats.applications.extend(step.run(model).applications)
             if self.print_after & {"all", step.name}:
                 self.show(f"after {step}:\n{format_model(model, origins=True)}")
             if self.watch is not None:
