@@ -1,7 +1,8 @@
 """Write the generated pages of docs/: `python -m bench.docs`.
 
 `docs/passes.md` lists every rewrite, `docs/targets.md` says of every target what its rule file says,
-`docs/agreement.md` what bench/agreement.json holds of the oracles;
+`docs/agreement.md` what bench/agreement.json holds of the oracles, `docs/conformance.md` what the last run of
+ONNX's own test suite has stored (tests/conformance);
 `docs/rules.md` is written by hand but for its table of words.
 """
 
@@ -19,6 +20,8 @@ from convkit.passes import default_pipeline
 from convkit.rewrite import Rewrite, all_rewrites
 from convkit.targets import Target, available_targets, load_target
 from convkit.targets.expressions import words
+from tests.conformance import baseline
+from tests.conformance import page as conformance
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _WORDS = re.compile(r"(\| word \| gives \| meaning \|\n\|---\|---\|---\|\n)(?:\|.*\n)+")
@@ -120,6 +123,7 @@ def pages() -> dict[Path, str]:
     """Every generated page and what it should hold."""
     rules = DOCS / "rules.md"
     return {
+        DOCS / "conformance.md": conformance.render(baseline.read()),
         DOCS / "passes.md": passes_page(),
         DOCS / "targets.md": targets_page(),
         AGREEMENT: agreement_page(measured()),

@@ -8,7 +8,7 @@ import onnx
 
 from convkit.files import write_all
 from tests.conformance import baseline, page
-from tests.conformance.run import SECONDS, run_all
+from tests.conformance.run import run_all
 from tests.conformance.suite import cases
 
 
@@ -21,9 +21,8 @@ def main() -> None:
     results = run_all(range(len(everything)), processes=options.processes)
     for line in baseline.regressions(results) if baseline.BASELINE.exists() else []:
         print(line)
-    baseline.write(results, onnx.__version__)
-    text = page.render(results, everything, onnx.__version__, SECONDS)
-    write_all(page.PAGE.parent, {page.PAGE.name: text.encode()})
+    baseline.write(results, everything, onnx.__version__)
+    write_all(page.PAGE.parent, {page.PAGE.name: page.render(baseline.read()).encode()})
 
 
 if __name__ == "__main__":

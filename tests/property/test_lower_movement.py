@@ -215,3 +215,38 @@ def test_a_cache_is_written(mode: str, axis: int, started: bool) -> None:
         inputs["at"] = np.array([1, 0 if mode == "linear" else 2], np.int64)
     model = one_node("TensorScatter", inputs, opset=24, mode=mode, axis=axis)
     check_lowering(model, inputs, tolerance=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    st.data(),
+    st.sampled_from(["none", "add", "mul", "max", "min"]),
+    st.booleans(),
+)
+def test_scatter_at_computed_places(
+    shape: list[int], data: st.DataObject, reduction: str, elements: bool
+) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    if elements:
+        axis = data.draw(st.integers(0, len(shape) - 1))
+        count = data.draw(st.integers(1, shape[axis]))
+        # distinct where nothing is combined, as ONNX demands
+        picked = (
+            rng.permutation(shape[axis])[:count]
+            if reduction == "none"
+            else rng.integers(0, shape[axis], count)
+        )
+        spread = [count if i == axis else d for i, d in enumerate(shape)]
+        index = np.broadcast_to(picked.reshape([-1 if i == axis else 1 for i in range(len(shape))]), spread)
+        inputs = {"x": _values(tuple(shape)), "i": index - shape[axis], "u": _values(tuple(spread))}
+        model = one_node("ScatterElements", inputs, axis=axis, reduction=reduction, opset=18)
+    else:
+        depth = data.draw(st.integers(1, len(shape)))
+        places = np.stack(
+            np.unravel_index(rng.permutation(int(np.prod(shape[:depth])))[:5], shape[:depth]), -1
+        )
+        inputs = {"x": _values(tuple(shape)), "i": places.astype(np.int64)}
+        inputs["u"] = _values((len(places), *shape[depth:]))
+        model = one_node("ScatterND", inputs, reduction=reduction, opset=18)
+    check_lowering(model, inputs)

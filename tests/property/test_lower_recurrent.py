@@ -24,6 +24,7 @@ def _layer(
     bias: bool = True,
     state: str = "none",
     peepholes: bool = False,
+    computed: bool = False,
     **attributes: Any,
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """A model of one layer of hidden size 3 on inputs of size 4, and its inputs."""
@@ -43,6 +44,8 @@ def _layer(
         order += [""] * (7 - len(order)) + ["p"]
         constants["p"] = normal(rng, ways, 3 * hidden)
     outputs = ["y", "y_h", "y_c"][: 3 if kind == "LSTM" else 2]
+    if computed:
+        inputs, constants = {**inputs, **constants}, {}
     model = one_node(
         kind,
         inputs,
@@ -65,16 +68,19 @@ def _layer(
     st.booleans(),
     st.sampled_from(["none", "constant", "runtime"]),
     st.booleans(),
+    st.booleans(),
 )
 def test_layers(
-    kind: str, steps: int, batch: int, direction: str, bias: bool, state: str, option: bool
+    kind: str, steps: int, batch: int, direction: str, bias: bool, state: str, option: bool, computed: bool
 ) -> None:
     attributes: dict[str, Any] = {}
     if kind == "GRU":
         attributes["linear_before_reset"] = int(option)
     if kind == "LSTM":
         attributes["peepholes"] = option
-    model, inputs = _layer(kind, steps, batch, direction=direction, bias=bias, state=state, **attributes)
+    model, inputs = _layer(
+        kind, steps, batch, direction=direction, bias=bias, state=state, computed=computed, **attributes
+    )
     check_lowering(model, inputs, tolerance=2e-6)
 
 
