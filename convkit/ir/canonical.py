@@ -372,6 +372,18 @@ def _batch_norm(node: ir.Node, emit: Emit) -> Results | None:
     return None
 
 
+_ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+
+
+def _recurrent(node: ir.Node, emit: Emit) -> Results | None:
+    """The activations that ONNX assumes anyhow need no mention."""
+    named = tuple(attr(node, "activations") or ())
+    own = _ACTIVATIONS[node.op_type]
+    if named and named == own * (len(named) // len(own)):
+        drop_attrs(node, "activations")
+    return None
+
+
 EARLY: dict[str, Canonical] = {
     "Identity": _identity,
     "Dropout": _dropout,
@@ -407,6 +419,7 @@ CANONICAL: dict[str, Canonical] = {
     "LpPool": _conv,
     "Resize": _resize,
     "BatchNormalization": _batch_norm,
+    **dict.fromkeys(_ACTIVATIONS, _recurrent),
     **{
         op: _axis(-1)
         for op in ("Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "RMSNormalization", "TopK")

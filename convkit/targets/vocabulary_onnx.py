@@ -119,3 +119,9 @@ def broadcasts(op: Op) -> bool:
     """Whether the two operands have different shapes."""
     shapes = {t.shape for t in op.inputs if t is not None}
     return len(shapes) > 1
+
+
+@predicate(dialects=ONNX)
+def own_activations(op: Op) -> bool:
+    """Whether a recurrent operator names its activations; the normal form names them where they are not ONNX's."""
+    return "activations" in op.options

@@ -61,6 +61,8 @@ def _options(node: ir.Node) -> dict[str, Any]:
                 found[name] = str(value).upper()
             case ir.AttributeType.INT | ir.AttributeType.FLOAT:
                 found[name] = value
+            case ir.AttributeType.STRINGS:
+                found[name] = tuple(str(text).upper() for text in value)
             case ir.AttributeType.INTS:
                 found |= _sides(name, tuple(value))
     return found
