@@ -21,6 +21,7 @@ from convkit.dialects.tflite.schema import dtype_named
 from convkit.targets.dialects import DIALECTS, Dialect
 from convkit.targets.judge import as_delegate_reads, folded_constants
 from tests.probes import all_probes
+from tests.probes.onnx_ops import all_onnx_probes
 
 _KINDS = ("INT8", "UINT8", "INT16", "INT32", "INT64", "UINT32", "FLOAT16", "FLOAT64", "BOOL")
 _SIZES = {
@@ -263,7 +264,8 @@ def _onnx_bases(code: str) -> Iterator[Op]:
 @cache
 def onnx_nodes(codes: frozenset[str]) -> tuple[Node, ...]:
     """Nodes of these ONNX operators, and their neighbours up to two steps away for sizes."""
-    dialect, nodes = DIALECTS["onnx"], []
+    dialect = DIALECTS["onnx"]
+    nodes = [Node(probe.name, probe.graph.ops[0]) for probe in all_onnx_probes() if probe.code in codes]
     for code in sorted(codes):
         for base in _onnx_bases(code):
             near = list(_neighbours(base, dialect))

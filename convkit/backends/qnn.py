@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import onnx_ir as ir
 
 from convkit.backends.base import Backend, Built, Figure, Option, Placed, Work, load_arrays, save_arrays
 from convkit.backends.toolchains import Toolchain, refused
 from convkit.diagnostics import ConvkitError
 from convkit.dialects.onnx.write import save_onnx
 
-QNN = Toolchain("qnn", ("onnxruntime==1.31.0", "onnxruntime-qnn==2.7.0", "ai-edge-litert==2.3.0"))
+QNN = Toolchain(
+    "qnn",
+    ("onnxruntime-qnn==2.7.0", "onnxruntime==1.31.0", "ai-edge-litert==2.3.0"),
+    modules=("onnxruntime_qnn", "ai_edge_litert"),
+)
 
-# Numbers, architectures: pytorch/executorch backends/qualcomm/serialization/qc_schema.py; those without a float
-# unit found by compiling float models.
+# Source: pytorch/executorch, backends/qualcomm/serialization/qc_schema.py.
 SOCS = {
     "SM8350": 30, "SM8450": 36, "SM8475": 42, "SA8295": 39, "SM8550": 43, "SXR1230P": 45, "SSG2115P": 46,
     "SA8255": 52, "SXR2230P": 53, "SM8650": 57, "SSG2125P": 58, "SC8380XP": 60, "SM8750": 69, "SA8797": 72,
@@ -30,7 +32,6 @@ SIMULATE = Option("how many seconds the simulator may take to check the numbers;
 FLOAT_TOLERANCE = 1e-2
 """Of an output's range: the HTP computes float32 models in float16."""
 
-_ACCELERATOR = "QNNExecutionProvider"
 _INSERTED = re.compile(r"^(?P<name>op\d+)(_token_\d+)?$")
 
 
@@ -39,7 +40,7 @@ class Qnn(Backend):
 
     name = "qnn"
     toolchain = QNN
-    options = {
+    options: ClassVar[Mapping[str, Option]] = {
         "soc": SOC,
         "dlc": Option("also write a DLC for Qualcomm's own tools", "no", ("no", "yes")),
         "simulate": SIMULATE,
@@ -87,15 +88,12 @@ class Qnn(Backend):
         opset = model.graph.opset_imports[""]
         save_onnx(model, work.scratch / "model.onnx", opset=opset)
         soc = work.settings["soc"]
-        try:
-            return self.call(
-                work, "compile", {"model": "model.onnx", "soc": str(SOCS[soc]), "artifact": artifact}
-            )
-        except ConvkitError as problem:
-            raise _no_float_unit(problem, work, soc) from problem
+        request = {"model": "model.onnx", "soc": str(SOCS[soc]), "artifact": artifact}
+        return self.call(work, "compile", request)
 
     def _placement(self, work: Work, reply: Mapping[str, Any]) -> list[Placed]:
-        """One entry per operator. A node that is gone was absorbed by the layout, or spelled out without names."""
+        """One entry per operator. A node that is gone was merged into its neighbours, or spelled out by
+        nodes without a name."""
         if "failed_node" in reply:
             failed = _node(reply["failed_node"])
             return [
@@ -122,10 +120,6 @@ def _node(name: str) -> str:
 def _operator(work: Work, name: str) -> str:
     index = int(_node(name).removeprefix("op")) if _node(name).removeprefix("op").isdigit() else None
     return name if index is None else f"operator {index} ({work.graph.ops[index].code})"
-
-
-def _no_float_unit(problem: ConvkitError, work: Work, soc: str) -> ConvkitError:
-    return problem
 
 
 def quantized(work: Work) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from convkit.backends.base import Backend, Built, Figure, Placed, Work
+from convkit.backends.base import Backend, Built, Figure, Option, Placed, Work
 from convkit.backends.qnn import FLOAT_TOLERANCE, QNN, SIMULATE, SOC, quantized, simulate
 from convkit.backends.toolchains import refused
 from convkit.dialects.tflite.graph import Graph
@@ -25,7 +25,7 @@ class QnnLiteRt(Backend):
 
     name = "qnn-litert"
     toolchain = QNN
-    options = {"soc": SOC, "simulate": SIMULATE}
+    options: ClassVar[Mapping[str, Option]] = {"soc": SOC, "simulate": SIMULATE}
 
     def place(self, work: Work) -> Sequence[Placed] | str:
         """What the plugin takes, and QNN's reason where it does not; nothing is compiled."""
@@ -100,16 +100,20 @@ def _dispatch_options(custom: bytes) -> dict[str, Any]:
 
 def _context_model(main: Graph, name: str) -> onnx.ModelProto:
     """An ONNX model of one EPContext node that reads context.bin."""
-    sides = [
-        [helper.make_tensor_value_info(t.name, helper.np_dtype_to_tensor_dtype(t.dtype), t.shape) for t in ts]
-        for ts in (main.inputs, main.outputs)
-    ]
+    inputs, outputs = (
+        [
+            helper.make_tensor_value_info(t.name, helper.np_dtype_to_tensor_dtype(t.dtype), t.shape)
+            for t in side
+        ]
+        for side in (main.inputs, main.outputs)
+    )
     node = helper.make_node(
         "EPContext", [t.name for t in main.inputs], [t.name for t in main.outputs], domain="com.microsoft",
         main_context=1, embed_mode=0, ep_cache_context="context.bin", source="QNN", partition_name=name,
     )  # fmt: skip
+    graph = helper.make_graph([node], "context", inputs, outputs)
     imports = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(helper.make_graph([node], "context", *sides), opset_imports=imports, ir_version=10)
+    return helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
 BACKEND = QnnLiteRt()

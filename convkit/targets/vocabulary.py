@@ -404,12 +404,14 @@ def same_padding_differs(op: Op) -> bool | None:
     its input would be padded; only the part before the first row or column matters.
     """
     paddings = _same_paddings(op)
-    return None if paddings is None else any(max(0, wanted) // 2 != derived // 2 for wanted, derived in paddings)
+    return (
+        None if paddings is None else any(max(0, wanted) // 2 != derived // 2 for wanted, derived in paddings)
+    )
 
 
 @predicate(needs="output_shape filter input", dialects=TFLITE)
 def same_padding_cuts(op: Op) -> bool | None:
-    """Whether the padding that QNN's mapping derives for SAME from the input's size makes another output size.
+    """Whether the padding that QNN's mapping derives for SAME from the input's size cuts another output.
 
     As `same_padding_differs`, but the amount before and after counts together.
     """
@@ -418,8 +420,8 @@ def same_padding_cuts(op: Op) -> bool | None:
 
 
 def _same_paddings(op: Op) -> list[tuple[int, int]] | None:
-    """For height and width: what SAME cuts off a transposed convolution by TFLite, and what a convolution of the
-    input would be padded by; nothing for another padding, None where a size is not known."""
+    """For height and width: what SAME cuts off a transposed convolution by TFLite, and the padding that a
+    convolution of the input would have; nothing for another padding, None where a size is not known."""
     kernel, data, output = _role(op, "filter"), _role(op, "input"), op.output
     if kernel is None or data is None or {kernel.rank, data.rank, output.rank} != {4}:
         return None
@@ -428,7 +430,9 @@ def _same_paddings(op: Op) -> list[tuple[int, int]] | None:
     found = []
     for axis, name in ((1, "h"), (2, "w")):
         size, side, stride = data.shape[axis], kernel.shape[axis], int(op.options.get(f"stride_{name}", 1))
-        found.append(((size - 1) * stride + side - output.shape[axis], max(0, side - (size % stride or stride))))
+        found.append(
+            ((size - 1) * stride + side - output.shape[axis], max(0, side - (size % stride or stride)))
+        )
     return found
 
 

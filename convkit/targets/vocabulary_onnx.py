@@ -123,5 +123,5 @@ def broadcasts(op: Op) -> bool:
 
 @predicate(dialects=ONNX)
 def own_activations(op: Op) -> bool:
-    """Whether a recurrent operator names its activations; the normal form names them where they are not ONNX's."""
+    """Whether a recurrent operator has other activations than ONNX's (the normal form names no others)."""
     return "activations" in op.options

@@ -19,7 +19,7 @@ OPSET, IR_VERSION = 24, 12
 """Those of the normal form, whose operators a rule judges."""
 
 F32, F16, F64, I8, U8, I16, U16, I32, I64, U32, BOOL = (
-    np.dtype(n) for n in "f4 f2 f8 i1 u1 i2 u2 i4 i8 u4 ?".split()
+    np.dtype(n) for n in ("f4", "f2", "f8", "i1", "u1", "i2", "u2", "i4", "i8", "u4", "?")
 )
 KINDS = {"f32": F32, "f16": F16, "f64": F64, "i8": I8, "u8": U8, "i16": I16, "i32": I32, "i64": I64,
          "u32": U32, "bool": BOOL}  # fmt: skip
@@ -39,6 +39,11 @@ class OnnxProbe:
 
     name: str
     model: onnx.ModelProto
+
+    @property
+    def code(self) -> str:
+        """The operator's type."""
+        return self.name.partition("/")[0]
 
     @cached_property
     def graph(self) -> Graph:

@@ -10,13 +10,52 @@ import numpy as np
 
 from tests.probes.onnx_build import BOOL, F16, F32, I32, I64, KINDS, U8, OnnxProbe, R, ints, probe, r, w
 
-UNARY = """Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish
-Identity IsInf IsNaN LeakyRelu Log LogSoftmax LpNormalization Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid
-Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu""".split()
-BINARY = """Add And BitShift BitwiseAnd Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or PRelu
-Pow Sub Xor""".split()
-REDUCTIONS = """ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-ReduceSumSquare""".split()
+UNARY: list[str] = []
+UNARY += [
+    "Abs",
+    "Acos",
+    "Acosh",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "Ceil",
+    "Celu",
+    "Cos",
+    "Cosh",
+    "Elu",
+    "Erf",
+]
+UNARY += [
+    "Exp",
+    "Floor",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "IsInf",
+    "IsNaN",
+    "LeakyRelu",
+    "Log",
+]
+UNARY += [
+    "LogSoftmax",
+    "LpNormalization",
+    "Mish",
+    "Neg",
+    "Not",
+    "Reciprocal",
+    "Relu",
+    "Round",
+    "Selu",
+    "Shrink",
+]
+UNARY += ["Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh"]
+UNARY += ["ThresholdedRelu"]
+BINARY: list[str] = []
+BINARY += ["Add", "And", "BitShift", "BitwiseAnd", "Div", "Equal", "Greater", "GreaterOrEqual", "Less"]
+BINARY += ["LessOrEqual", "Max", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Xor"]
+REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
 SHAPES = {0: (), 1: (6,), 2: (3, 6), 3: (2, 3, 6), 4: (1, 4, 5, 6), 5: (1, 2, 3, 4, 6), 6: (1, 2, 1, 3, 2, 6)}
 MAP = (1, 8, 6, 6)
 
@@ -116,7 +155,9 @@ def pools() -> Iterator[OnnxProbe]:
         ):  # fmt: skip
             yield from probe(code, name, [r(*shape)], **options)
     yield from probe("MaxPool", "indices", [r(*MAP)], 2, kernel_shape=[2, 2])
-    yield from probe("AveragePool", "include", [r(*MAP)], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+    yield from probe(
+        "AveragePool", "include", [r(*MAP)], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1
+    )
     yield from probe("LpPool", "p1", [r(*MAP)], kernel_shape=[2, 2], p=1)
     yield from probe("LpPool", "p3", [r(*MAP)], kernel_shape=[2, 2], p=3)
     for code in ("GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool"):
@@ -128,7 +169,13 @@ def pools() -> Iterator[OnnxProbe]:
 def resizes() -> Iterator[OnnxProbe]:
     scales = np.array([1, 1, 2, 2], np.float32)
     for mode in ("nearest", "linear", "cubic"):
-        for way in ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"):
+        for way in (
+            "half_pixel",
+            "half_pixel_symmetric",
+            "pytorch_half_pixel",
+            "align_corners",
+            "asymmetric",
+        ):
             for rounded in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
                 if mode != "nearest" and rounded != "floor":
                     continue
@@ -139,7 +186,9 @@ def resizes() -> Iterator[OnnxProbe]:
             yield from probe("Resize", f"{mode}-r{rank}", given, mode=mode)
         yield from probe("Resize", f"{mode}-sizes", [r(*MAP), None, None, ints(1, 8, 9, 10)], mode=mode)
         yield from probe("Resize", f"{mode}-down", [r(*MAP), None, None, ints(1, 8, 4, 3)], mode=mode)
-        yield from probe("Resize", f"{mode}-fraction", [r(*MAP), None, np.float32([1, 1, 1.6, 0.7])], mode=mode)
+        yield from probe(
+            "Resize", f"{mode}-fraction", [r(*MAP), None, np.float32([1, 1, 1.6, 0.7])], mode=mode
+        )
         yield from probe("Resize", f"{mode}-channels", [r(*MAP), None, np.float32([1, 2, 1, 1])], mode=mode)
         yield from probe("Resize", f"{mode}-antialias", [r(*MAP), None, scales], mode=mode, antialias=1)
         yield from probe("Resize", f"{mode}-f16", [r(*MAP, dtype=F16), None, scales], mode=mode)
@@ -147,7 +196,7 @@ def resizes() -> Iterator[OnnxProbe]:
 
 
 def reductions() -> Iterator[OnnxProbe]:
-    for code in REDUCTIONS:
+    for code in (f"Reduce{kind}" for kind in REDUCTIONS):
         for rank in (1, 2, 3, 4, 5, 6):
             yield from probe(code, f"r{rank}", [r(*SHAPES[rank]), ints(-1)])
         for name, axes in (("channels", (1,)), ("space", (2, 3)), ("all", (0, 1, 2, 3)), ("apart", (1, 3))):
@@ -268,8 +317,9 @@ def lookups() -> Iterator[OnnxProbe]:
 
 def products() -> Iterator[OnnxProbe]:
     for name, a, b in (
-        ("r1", (6,), (6,)), ("r2", (3, 6), (6, 4)), ("r3", (2, 3, 6), (2, 6, 4)), ("r4", (1, 2, 3, 6), (1, 2, 6, 4)),
-        ("r5", (1, 2, 2, 3, 6), (1, 2, 2, 6, 4)), ("r6", (1, 1, 2, 2, 3, 6), (1, 1, 2, 2, 6, 4)),
+        ("r1", (6,), (6,)), ("r2", (3, 6), (6, 4)), ("r3", (2, 3, 6), (2, 6, 4)),
+        ("r4", (1, 2, 3, 6), (1, 2, 6, 4)), ("r5", (1, 2, 2, 3, 6), (1, 2, 2, 6, 4)),
+        ("r6", (1, 1, 2, 2, 3, 6), (1, 1, 2, 2, 6, 4)),
         ("vector", (2, 3, 6), (6,)), ("row", (6,), (6, 4)), ("broadcast", (2, 3, 6), (6, 4)),
         ("left", (3, 6), (2, 6, 4)), ("r5-flat", (1, 2, 2, 3, 6), (6, 4)),
     ):  # fmt: skip
@@ -289,17 +339,19 @@ def products() -> Iterator[OnnxProbe]:
         yield from probe("Gemm", f"{name}-runtime", [a, r(*b), r(4)], **options)
         yield from probe("Gemm", f"{name}-matrix", [a, w(*b), w(3, 4)], **options)
     for equation, shapes in (
-        ("ij,jk->ik", [(3, 6), (6, 4)]), ("bij,bjk->bik", [(2, 3, 6), (2, 6, 4)]), ("bhid,bhjd->bhij", [(1, 2, 3, 6)] * 2),
-        ("bnc,bmc->bn", [(1, 3, 6), (1, 4, 6)]), ("ij->ji", [(3, 6)]), ("bchw,bkc->bkhw", [(1, 8, 4, 4), (1, 3, 8)]),
+        ("ij,jk->ik", [(3, 6), (6, 4)]), ("bij,bjk->bik", [(2, 3, 6), (2, 6, 4)]),
+        ("bhid,bhjd->bhij", [(1, 2, 3, 6)] * 2), ("bnc,bmc->bn", [(1, 3, 6), (1, 4, 6)]),
+        ("ij->ji", [(3, 6)]), ("bchw,bkc->bkhw", [(1, 8, 4, 4), (1, 3, 8)]),
         ("bhwc,hkc->bhwk", [(1, 3, 4, 8), (3, 5, 8)]),
     ):  # fmt: skip
         name = equation.replace(",", ".").replace("->", "-")
         yield from probe("Einsum", name, [r(*s) for s in shapes], equation=equation)
-    yield from probe("Attention", "r4", [r(1, 2, 3, 8)] + [r(1, 2, 5, 8), r(1, 2, 5, 8)])
-    yield from probe("Attention", "mask", [r(1, 2, 3, 8), r(1, 2, 5, 8), r(1, 2, 5, 8), r(3, 5)])
-    yield from probe("Attention", "boolean-mask", [r(1, 2, 3, 8), r(1, 2, 5, 8), r(1, 2, 5, 8), r(3, 5, dtype=BOOL)])
-    yield from probe("Attention", "grouped", [r(1, 4, 3, 8), r(1, 2, 5, 8), r(1, 2, 5, 8)])
-    yield from probe("Attention", "causal", [r(1, 2, 3, 8), r(1, 2, 5, 8), r(1, 2, 5, 8)], is_causal=1)
+    given = [r(1, 2, 3, 8), r(1, 2, 5, 8), r(1, 2, 5, 8)]
+    yield from probe("Attention", "r4", given)
+    yield from probe("Attention", "mask", [*given, r(3, 5)])
+    yield from probe("Attention", "boolean-mask", [*given, r(3, 5, dtype=BOOL)])
+    yield from probe("Attention", "grouped", [r(1, 4, 3, 8), *given[1:]])
+    yield from probe("Attention", "causal", given, is_causal=1)
 
 
 def norms() -> Iterator[OnnxProbe]:
@@ -307,12 +359,16 @@ def norms() -> Iterator[OnnxProbe]:
         shape = SHAPES[rank]
         for axis in range(1, rank):
             scale = shape[axis:]
-            yield from probe("LayerNormalization", f"r{rank}-axis{axis}", [r(*shape), w(*scale), w(*scale)], axis=axis)
+            yield from probe(
+                "LayerNormalization", f"r{rank}-axis{axis}", [r(*shape), w(*scale), w(*scale)], axis=axis
+            )
             yield from probe("RMSNormalization", f"r{rank}-axis{axis}", [r(*shape), w(*scale)], axis=axis)
         channels = shape[1]
         yield from probe("InstanceNormalization", f"r{rank}", [r(*shape), w(channels), w(channels)])
         yield from probe("BatchNormalization", f"r{rank}", [r(*shape), *[w(channels)] * 4])
-        yield from probe("GroupNormalization", f"r{rank}", [r(*shape), w(channels), w(channels)], num_groups=1)
+        yield from probe(
+            "GroupNormalization", f"r{rank}", [r(*shape), w(channels), w(channels)], num_groups=1
+        )
         yield from probe("LRN", f"r{rank}", [r(*shape)], size=3)
         yield from probe("MeanVarianceNormalization", f"r{rank}", [r(*shape)], axes=[rank - 1])
     yield from probe("LayerNormalization", "nobias", [r(2, 3, 6), w(6)])
@@ -336,7 +392,9 @@ def others() -> Iterator[OnnxProbe]:
         zero = np.array(3, KINDS[kind])
         zeros = np.zeros(8, KINDS[kind])
         yield from probe("QuantizeLinear", f"{kind}-axis", [r(*MAP), w(8), zeros], axis=1)
-        yield from probe("DequantizeLinear", f"{kind}-axis", [r(*MAP, dtype=KINDS[kind]), w(8), zeros], axis=1)
+        yield from probe(
+            "DequantizeLinear", f"{kind}-axis", [r(*MAP, dtype=KINDS[kind]), w(8), zeros], axis=1
+        )
         yield from probe("DequantizeLinear", f"{kind}-runtime", [r(*MAP, dtype=KINDS[kind]), r(), zero])
     for code, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1)):
         for direction, ways in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
@@ -351,10 +409,12 @@ def others() -> Iterator[OnnxProbe]:
         yield from probe(code, "relu", given, 1, hidden_size=5, activations=["Relu"] * len(named))
         yield from probe(code, "clip", given, 1, hidden_size=5, clip=2.0)
         yield from probe(code, "layout", [r(1, 3, 4), *given[1:]], 1, hidden_size=5, layout=1)
-    yield from probe("GRU", "linear", [r(3, 1, 4), w(1, 15, 4), w(1, 15, 5)], 1, hidden_size=5, linear_before_reset=1)
-    yield from probe("LSTM", "peephole", [r(3, 1, 4), w(1, 20, 4), w(1, 20, 5), w(1, 40), None, None, None, w(1, 15)],
-                     1, hidden_size=5)  # fmt: skip
-    yield from probe("RoiAlign", "plain", [r(*MAP), r(2, 4), np.zeros(2, np.int64)], output_height=2, output_width=2)
+    given = [r(3, 1, 4), w(1, 15, 4), w(1, 15, 5)]
+    yield from probe("GRU", "linear", given, 1, hidden_size=5, linear_before_reset=1)
+    given = [r(3, 1, 4), w(1, 20, 4), w(1, 20, 5), w(1, 40), None, None, None, w(1, 15)]
+    yield from probe("LSTM", "peephole", given, 1, hidden_size=5)
+    regions = [r(*MAP), r(2, 4), np.zeros(2, np.int64)]
+    yield from probe("RoiAlign", "plain", regions, output_height=2, output_width=2)
     yield from probe("RotaryEmbedding", "plain", [r(1, 2, 3, 8), r(1, 3, 4), r(1, 3, 4)])
     yield from probe("Hardmax", "r2", [r(3, 6)])
     yield from probe("CastLike", "f16", [r(3, 6), w(1, dtype=F16)])
@@ -363,7 +423,19 @@ def others() -> Iterator[OnnxProbe]:
 @cache
 def all_onnx_probes() -> tuple[OnnxProbe, ...]:
     """Every probe, names unique."""
-    families = (unary, binary, convolutions, pools, resizes, reductions, movements, lookups, products, norms, others)
+    families = (
+        unary,
+        binary,
+        convolutions,
+        pools,
+        resizes,
+        reductions,
+        movements,
+        lookups,
+        products,
+        norms,
+        others,
+    )
     found = tuple(p for family in families for p in family())
     assert len({p.name for p in found}) == len(found)
     return found

@@ -167,7 +167,7 @@ FACTS = [
     ("tensorrt-8", _node("GridSample", _value((1, 8, 8, 8)), _value((1, 8, 8, 2))), False),
     ("tensorrt", _node("GridSample", _value((1, 8, 8, 8)), _value((1, 8, 8, 2))), True),
     ("onnxruntime-qnn", _onnx_resize(2), True),
-    ("onnxruntime-qnn", _onnx_resize(2, how="ASYMMETRIC"), False),
+    ("onnxruntime-qnn", _onnx_resize(2, how="HALF_PIXEL_SYMMETRIC"), False),
     ("rknn-rk3588", _onnx_conv(), True),
     ("rknn-rk3588", _onnx_conv(size=33), False),
     ("rknn-rk3588", _onnx_conv("ConvTranspose", 2, stride_h=2, stride_w=2), True),

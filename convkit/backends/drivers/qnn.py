@@ -9,12 +9,16 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 
 from _protocol import Refused, load_arrays, save_arrays, serve
 
 TRACE = "qnn_op_trace.json"
 VERBOSE = "verbose.log"
-_NODE = re.compile(r"Node '(?P<node>[^']+)' OpType:(?P<type>\w+) with domain:com\.ms\.internal\.nhwc was inserted")
+_NOISE = ("Please refer", "Supported I/O", "QnnBackend_validateOp")
+_NODE = re.compile(
+    r"Node '(?P<node>[^']+)' OpType:(?P<type>\w+) with domain:com\.ms\.internal\.nhwc was inserted"
+)
 _VALIDATED = re.compile(r"Failed to validate op (?P<node>\S+) with error")
 _DATATYPES = re.compile(r"datatypes requested for the HTP Op '(?P<op>\w+)'")
 _REQUESTED = re.compile(r"^\s*(?P<side>in|out)\[\d+\]:QNN_DATATYPE_(?P<type>\w+)")
@@ -32,8 +36,8 @@ def compile_(request):
     """Compile `model` for the SoC number `soc`; with `artifact`, write the context model of that name.
 
     Replies with `nodes` (name, type, provider), `reasons` (node to words), `graphs` (how many contexts),
-    `operators` (of QNN's own graph), `seconds`, `files`; or with `failed_node` and `why` where one node makes the
-    whole compilation fail.
+    `operators` (of QNN's own graph), `seconds`, `files`; or with `failed_node` and `why` where one node makes
+    the whole compilation fail.
     """
     context = request.get("artifact") or "discarded.onnx"
     entries = {
@@ -50,7 +54,7 @@ def compile_(request):
         **request.get("options", {}),
     }
     nodes, problem, start = [], None, time.perf_counter()
-    with _captured(VERBOSE):
+    with _Captured(VERBOSE):
         try:
             session = _session(request["model"], options, entries, verbose=True)
             for graph in session.get_provider_graph_assignment_info():
@@ -63,7 +67,7 @@ def compile_(request):
     print(problem or f"compiled in {seconds:.2f} s", flush=True)
     if problem is not None:
         return _failure(problem, details)
-    trace = json.load(open(TRACE)) if os.path.exists(TRACE) else {"unsupported_nodes": [], "summary": {}}
+    trace = json.loads(Path(TRACE).read_text())
     reasons = {}
     for node in trace["unsupported_nodes"]:
         words = node["reason"]
@@ -127,7 +131,7 @@ def _session(model, options, entries, verbose=False):
     return ort.InferenceSession(model, settings)
 
 
-class _captured:
+class _Captured:
     """Lets stdout and stderr, the libraries' too, go to a file of their own."""
 
     def __init__(self, path):
@@ -172,7 +176,9 @@ def _details(path):
                 sides = [" ".join(t for side, t in types if side == wanted) for wanted in ("in", "out")]
                 said.append(f"the HTP has no {op} from {sides[0]} to {sides[1]}")
                 op = None
-            elif op is None and not words.startswith(("Please refer", "Supported I/O", "QnnBackend_validateOp")):
+            elif op is None and not words.startswith(
+                ("Please refer", "Supported I/O", "QnnBackend_validateOp")
+            ):
                 said.append(words)
     return found
 
@@ -183,7 +189,10 @@ def _failure(problem, details):
     if node is None:
         raise Refused(problem)
     name = node["node"]
-    return {"failed_node": name, "why": details.get(name, f"the provider asks for {node['type']} and then refuses it")}
+    return {
+        "failed_node": name,
+        "why": details.get(name, f"the provider asks for {node['type']} and then refuses it"),
+    }
 
 
 if __name__ == "__main__":

@@ -38,7 +38,12 @@ def partition(request):
     for index, words in refused.items():
         print(f"operator {index}: {words}")
     print("\n".join(unnamed))
-    return {"refused": refused, "unnamed": unnamed, **{key: int(n) for key, n in selected.groupdict().items()}, "seconds": seconds}
+    return {
+        "refused": refused,
+        "unnamed": unnamed,
+        **{key: int(n) for key, n in selected.groupdict().items()},
+        "seconds": seconds,
+    }
 
 
 def compile_(request):
@@ -79,7 +84,7 @@ def _package(name):
 
 
 def _stand_in():
-    """A folder with a libQnnLpai.so, which the plugin links to and which no wheel has: nothing calls it here."""
+    """A folder with a libQnnLpai.so, which the plugin links to and no wheel has; nothing calls it here."""
     os.makedirs("libraries", exist_ok=True)
     link = os.path.join(os.getcwd(), "libraries", "libQnnLpai.so")
     if not os.path.lexists(link):
@@ -93,7 +98,7 @@ def _lines(path):
 
 
 def _refused(said):
-    """Why each refused operator is, by index: QNN's words for the first of its parts that fails."""
+    """Why operators are refused: by index QNN's words for the first part that fails, then words on others."""
     reasons, pending = {}, []
     for line in said:
         if "[ ERROR ]" not in line:
