@@ -56,6 +56,8 @@ BINARY: list[str] = []
 BINARY += ["Add", "And", "BitShift", "BitwiseAnd", "Div", "Equal", "Greater", "GreaterOrEqual", "Less"]
 BINARY += ["LessOrEqual", "Max", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Xor"]
 REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
+WAYS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]
+ROUNDED = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 SHAPES = {0: (), 1: (6,), 2: (3, 6), 3: (2, 3, 6), 4: (1, 4, 5, 6), 5: (1, 2, 3, 4, 6), 6: (1, 2, 1, 3, 2, 6)}
 MAP = (1, 8, 6, 6)
 
@@ -91,7 +93,9 @@ def binary() -> Iterator[OnnxProbe]:
         for name, other in (("scalar", ()), ("channel", (8, 1, 1)), ("row", (6,)), ("pixel", (1, 1, 6, 6))):
             yield from probe(code, f"const-{name}", [r(*MAP, dtype=base), w(*other, dtype=base)], **options)
             yield from probe(code, f"runtime-{name}", [r(*MAP, dtype=base), r(*other, dtype=base)], **options)
-            yield from probe(code, f"{name}-first", [w(*other, dtype=base), r(*MAP, dtype=base)], **options)
+            if code != "PRelu":
+                first = [w(*other, dtype=base), r(*MAP, dtype=base)]
+                yield from probe(code, f"{name}-first", first, **options)
         value = r(*MAP, dtype=base)
         yield from probe(code, "twice", [value, value], **options)
     yield from probe("Max", "three", [r(*MAP), r(*MAP), r(*MAP)])
@@ -167,32 +171,25 @@ def pools() -> Iterator[OnnxProbe]:
 
 
 def resizes() -> Iterator[OnnxProbe]:
-    scales = np.array([1, 1, 2, 2], np.float32)
     for mode in ("nearest", "linear", "cubic"):
-        for way in (
-            "half_pixel",
-            "half_pixel_symmetric",
-            "pytorch_half_pixel",
-            "align_corners",
-            "asymmetric",
-        ):
-            for rounded in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
-                if mode != "nearest" and rounded != "floor":
-                    continue
+        for way in WAYS:
+            for rounded in ROUNDED if mode == "nearest" else ("floor",):
                 options = {"mode": mode, "coordinate_transformation_mode": way, "nearest_mode": rounded}
-                yield from probe("Resize", f"{mode}-{way}-{rounded}", [r(*MAP), None, scales], **options)
+                for name, (height, width) in {"x2": (12, 12), "up": (9, 10), "down": (4, 3)}.items():
+                    given = [r(*MAP), None, None, ints(1, 8, height, width)]
+                    yield from probe("Resize", f"{mode}-{way}-{rounded}-{name}", given, **options)
         for rank, factors in ((1, [2]), (2, [1, 2]), (3, [1, 1, 2]), (5, [1, 1, 2, 2, 2])):
-            given = [r(*SHAPES[rank]), None, np.array(factors, np.float32)]
+            given = [r(*SHAPES[rank]), None, np.float32(factors)]
             yield from probe("Resize", f"{mode}-r{rank}", given, mode=mode)
-        yield from probe("Resize", f"{mode}-sizes", [r(*MAP), None, None, ints(1, 8, 9, 10)], mode=mode)
-        yield from probe("Resize", f"{mode}-down", [r(*MAP), None, None, ints(1, 8, 4, 3)], mode=mode)
-        yield from probe(
-            "Resize", f"{mode}-fraction", [r(*MAP), None, np.float32([1, 1, 1.6, 0.7])], mode=mode
-        )
+        scales, fraction = np.float32([1, 1, 2, 2]), np.float32([1, 1, 1.6, 0.7])
+        yield from probe("Resize", f"{mode}-scales", [r(*MAP), None, scales], mode=mode)
+        yield from probe("Resize", f"{mode}-fraction", [r(*MAP), None, fraction], mode=mode)
         yield from probe("Resize", f"{mode}-channels", [r(*MAP), None, np.float32([1, 2, 1, 1])], mode=mode)
         yield from probe("Resize", f"{mode}-antialias", [r(*MAP), None, scales], mode=mode, antialias=1)
         yield from probe("Resize", f"{mode}-f16", [r(*MAP, dtype=F16), None, scales], mode=mode)
-    yield from probe("Resize", "nearest-u8", [r(*MAP, dtype=U8), None, scales], mode="nearest")
+    yield from probe(
+        "Resize", "nearest-u8", [r(*MAP, dtype=U8), None, np.float32([1, 1, 2, 2])], mode="nearest"
+    )
 
 
 def reductions() -> Iterator[OnnxProbe]:
