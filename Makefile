@@ -8,11 +8,17 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 DEMO    ?= build/demo
 
-.PHONY: help env demo test lint types unit peers bench docs clean
+# The vendors' toolchains that install in a minute; `make test-toolchains` adds the heavy ones.
+LIGHT   ?= ncnn mnn openvino caffe vela coreml qnn
+HEAVY   ?= rknn
+
+.PHONY: help env demo test lint types unit toolchains test-toolchains peers bench docs clean
 help:
 	@echo "make env    make $(VENV) and install convkit with the extras the tests use"
 	@echo "make demo   build a small super-resolution UNet, compile it for mali-gpu, show the report"
 	@echo "make test   lint, import law, types and all tests"
+	@echo "make toolchains       install the light toolchains ($(LIGHT)); tests of absent ones are skipped"
+	@echo "make test-toolchains  install the heavy ones too ($(HEAVY)) and test every backend"
 	@echo "make peers  make an environment with the converters that bench compares with"
 	@echo "make bench  measure (against the peers, where made) and write docs/benchmarks.md"
 	@echo "make docs   write the generated pages of docs/"
@@ -44,6 +50,16 @@ types: env
 
 unit: env
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+install-toolchains = printf '%s\n' $(1) | xargs -P $(WORKERS) -I{} sh -c '$(BIN)/convkit toolchain install --missing {} \
+	  || echo "toolchain {} could not be installed: its tests are skipped"'
+
+toolchains: env
+	@$(call install-toolchains,$(LIGHT))
+
+test-toolchains: env
+	@$(call install-toolchains,$(LIGHT) $(HEAVY))
+	CONVKIT_TEST_INSTALL=1 $(BIN)/python -m pytest -q tests/backends
 
 PEERS := .venv-peers
 

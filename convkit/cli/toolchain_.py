@@ -50,13 +50,17 @@ def show(as_json: bool, quiet: bool, verbose: int, debug: bool) -> ExitCode:
 
 @command.command("install")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--missing", is_flag=True, help="Leave alone those that are there.")
 @common
 @exits
-def install(names: tuple[str, ...], as_json: bool, quiet: bool, verbose: int, debug: bool) -> ExitCode:
+def install(
+    names: tuple[str, ...], missing: bool, as_json: bool, quiet: bool, verbose: int, debug: bool
+) -> ExitCode:
     """Install toolchains, or install them anew."""
     from convkit.backends import get_toolchain
 
-    for chain in [get_toolchain(name) for name in names]:
+    chains = [get_toolchain(name) for name in names]
+    for chain in [c for c in chains if not (missing and c.find())]:
         with tempfile.NamedTemporaryFile(prefix=f"convkit-{chain.name}-", suffix=".log", delete=False) as log:
             with progress(not (quiet or as_json), f"installing {chain.name}: {' '.join(chain.pins)}"):
                 python = chain.install(Path(log.name))

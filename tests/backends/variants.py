@@ -18,13 +18,26 @@ class Variant:
 
     def __str__(self) -> str:
         """For the test's name: the target and what makes it differ."""
-        words = (f"{key}={value}" for key, value in self.options.items() if key != "calibration")
+        words = (f"{key}={value}" for key, value in self.options.items() if key not in _RANDOM)
         return " ".join([self.target, *words])
 
 
+_RANDOM = {"calibration": "random", "samples": 4}
+
 _NCNN = {"lstm": "toolchain-refused", "quantized": "toolchain-refused"}
+_MNN = {"lstm": "toolchain-refused", "quantized": "toolchain-refused"}
+_NNIE = dict.fromkeys(("attention", "lstm", "norms", "quantized"), "lower-unsupported")
+_RKNN = {"attention": "toolchain-refused"}
 
 VARIANTS = (
     Variant("ncnn", "ncnn", refused=_NCNN),
     Variant("ncnn", "ncnn", {"precision": "fp16"}, refused=_NCNN),
+    Variant("mnn", "mnn", refused=_MNN),
+    Variant("openvino", "openvino"),
+    Variant("openvino", "openvino", {"precision": "fp16"}),
+    Variant("hisilicon-nnie", "hisilicon-nnie", refused=_NNIE),
+    Variant("rknn", "rknn-rk3588", refused=_RKNN),
+    Variant(
+        "rknn", "rknn-rk3588", {"quantize": "int8", **_RANDOM}, {**_RKNN, "quantized": "toolchain-refused"}
+    ),
 )

@@ -67,8 +67,10 @@ def run(inputs, outputs, arrays, shapes):
         floats = array.dtype.kind == "f"
         kept = np.ascontiguousarray(array, np.float32 if floats else np.int32)
         given.append(expr.const(kept, list(kept.shape), expr.NCHW, expr.float if floats else expr.int))
-    found = []
-    for value, shape in zip(net.forward(given), shapes):
+    found, computed = [], net.forward(given)
+    if len(computed) != len(shapes):
+        raise Refused(f"MNN gives {len(computed)} outputs, the model has {len(shapes)}")
+    for value, shape in zip(computed, shapes):
         array = np.array(expr.convert(value, expr.NCHW).read())
         if array.size != np.prod(shape):
             raise Refused(f"MNN gives an output of shape {array.shape}, the model says {tuple(shape)}")
