@@ -3,7 +3,7 @@
 `docs/passes.md` lists every rewrite, `docs/targets.md` says of every target what its rule file says,
 `docs/agreement.md` what bench/agreement.json holds of the oracles, `docs/conformance.md` what the last run of
 ONNX's own test suite has stored (tests/conformance);
-`docs/rules.md` is written by hand but for its table of words.
+`docs/rules.md` is written by hand but for its table of words, `docs/toolchains.md` but for that of backends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from bench.agreement import load as measured
 from bench.agreement_page import PAGE as AGREEMENT
 from bench.agreement_page import agreement_of
 from bench.agreement_page import page as agreement_page
+from bench.backends import PAGE as BACKENDS
+from bench.backends import load as backends_measured
+from bench.backends import page as backends_page
+from convkit.backends import Backend, all_backends
 from convkit.passes import default_pipeline
 from convkit.rewrite import Rewrite, all_rewrites
 from convkit.targets import Target, available_targets, load_target
@@ -25,6 +29,9 @@ from tests.conformance import page as conformance
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _WORDS = re.compile(r"(\| word \| gives \| meaning \|\n\|---\|---\|---\|\n)(?:\|.*\n)+")
+_BACKENDS = re.compile(
+    r"(\| backend \| toolchain \| targets \| options \|\n\|---\|---\|---\|---\|\n)(?:\|.*\n)*"
+)
 _CONFIDENCE = {
     "measured": "asked of the accelerator itself, operator by operator",
     "source": "read in the delegate's or plugin's source code",
@@ -92,6 +99,33 @@ def rules_page(written: str) -> str:
     return _WORDS.sub(lambda found: found[1] + table, written)
 
 
+def toolchains_page(written: str) -> str:
+    """The page about backends, its table anew."""
+    homes: dict[str, list[str]] = {}
+    for name in available_targets():
+        homes.setdefault(load_target(name).backend or "", []).append(name)
+    rows = "".join(
+        f"| `{name}` | {_toolchain(backend)} | {', '.join(homes.get(name, []))} | {_options(backend)} |\n"
+        for name, backend in all_backends().items()
+    )
+    return _BACKENDS.sub(lambda match: match[1] + rows, written)
+
+
+def _toolchain(backend: Backend) -> str:
+    chain = backend.toolchain
+    return "none" if chain is None else f"`{chain.name}`: {', '.join(chain.pins)}"
+
+
+def _options(backend: Backend) -> str:
+    found = []
+    for name, option in backend.options.items():
+        values = ", ".join(choice or '""' for choice in option.choices)
+        default = f"default {option.default}" if option.default else ""
+        more = "; ".join(part for part in (values, default) if part)
+        found.append(f"`{name}`: {option.help}{f' ({more})' if more else ''}".replace("|", "\\|"))
+    return "<br>".join(found) or "none"
+
+
 def passes_page() -> str:
     """The page about the default pipeline and every rewrite."""
     pipeline = " -> ".join(f"`{step.name}`" for step in default_pipeline())
@@ -121,12 +155,14 @@ def _rewrite_row(rewrite: Rewrite) -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page and what it should hold."""
-    rules = DOCS / "rules.md"
+    rules, toolchains = DOCS / "rules.md", DOCS / "toolchains.md"
     return {
         DOCS / "conformance.md": conformance.render(baseline.read()),
         DOCS / "passes.md": passes_page(),
         DOCS / "targets.md": targets_page(),
         AGREEMENT: agreement_page(measured()),
+        toolchains: toolchains_page(toolchains.read_text(encoding="utf-8")),
+        BACKENDS: backends_page(backends_measured()),
         rules: rules_page(rules.read_text(encoding="utf-8")),
     }
 

@@ -64,6 +64,9 @@ def compile(
     oracle: bool = False,
     verify: bool = True,
     judge_only: bool = False,
+    vendor: bool = True,
+    backend_options: Mapping[str, str] | None = None,
+    stem: str = "model",
     **importing: Any,
 ) -> CompileResult:
     """Compile a model for a target, as the command `convkit compile` does; writes nothing.
@@ -74,8 +77,10 @@ def compile(
     which at most `samples` are used; `judge_only` does without. `allow` is the loss that rewrites may bring
     at most. `inputs` gives static shapes to symbolic inputs, `freeze` values to inputs that are to become
     constants, `data` names an .npz of real inputs to verify on, `oracle` asks the vendor's own delegate
-    too. `importing` are the other fields of `convkit.frontends.ImportOptions`, such as `example_inputs` of a
-    torch.nn.Module. The result holds the artifact's bytes and the report; `result.save(folder)` writes both.
+    too. `backend_options` are those of the target's backend; without `vendor` the file that the vendor's tool
+    would be given is the artifact. `stem` begins the artifacts' names. `importing` are the other fields of
+    `convkit.frontends.ImportOptions`, such as `example_inputs` of a torch.nn.Module. The result holds the
+    artifacts' bytes and the report; `result.save(folder)` writes both.
     Raises ConvkitError for bad input, for what cannot be lowered, and for wrong numbers.
     """
     if quantize == "fp16":
@@ -88,6 +93,9 @@ def compile(
         precision=precision,
         quantization=quantization,
         judge_only=judge_only,
+        vendor=vendor,
+        backend_options=dict(backend_options or {}),
+        stem=stem,
         io_layout=io_layout,
         allow=Exactness[allow.upper()],
         input_shapes={name: tuple(shape) for name, shape in (inputs or {}).items()},

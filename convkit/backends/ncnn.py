@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convkit.backends.base import Backend, Built, Figure, Work, load_arrays, save_arrays
+from convkit.backends.base import Backend, Built, Figure, Placed, Work, load_arrays, save_arrays
 from convkit.backends.toolchains import Toolchain
 from convkit.dialects.onnx.write import save_onnx
 from convkit.ir.facts import shape_of
@@ -11,8 +11,8 @@ _OPSET = 20  # the newest that pnnx reads
 
 
 class Ncnn(Backend):
-    """`.param` and `.bin` for ncnn; which layers have a Vulkan kernel is in the package, but says nothing of
-    operators that pnnx has merged."""
+    """`.param` and `.bin` for ncnn, which runs all that pnnx converts; by Vulkan it runs the layers that have
+    a kernel there."""
 
     name = "ncnn"
     toolchain = Toolchain(
@@ -41,11 +41,19 @@ class Ncnn(Backend):
             files=files,
             tool=reply["tool"],
             runtime=reply["runtime"],
-            placement="pnnx merges operators into layers and does not say which came from which",
+            placement=_placement(work, reply["without_vulkan"]),
             outputs={v.name or "": a for v, a in zip(outputs, found)} or "the artifact was not run",
             figures=(Figure("layers", reply["layers"]),),
-            commands=(f'ncnn::Net net; net.load_param("{work.stem}.ncnn.param"); net.load_model(...)',),
+            commands=(f'net.load_param("{work.stem}.ncnn.param"); net.load_model("{work.stem}.ncnn.bin");',),
         )
+
+
+def _placement(work: Work, without_vulkan: list[str]) -> list[Placed] | str:
+    """All on the processor; on a GPU all or, since pnnx merges operators into layers, nobody knows which."""
+    if without_vulkan and "ncnn-vulkan" in work.target.lineage:
+        lacking = ", ".join(without_vulkan)
+        return f"no Vulkan kernel for layers {lacking}, and pnnx does not say what they were made of"
+    return [Placed(True)] * len(work.graph.ops)
 
 
 BACKEND = Ncnn()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from convkit.backends import Backend, Built, Placed, Work, get_backend
 from convkit.compiler.interface import Interface
 from convkit.compiler.options import CompileOptions
@@ -162,12 +164,7 @@ class Vendor:
         if tolerance is None:
             quantized = self.options.quantization is not None
             tolerance = math.inf if quantized else VENDOR_TOLERANCE[self.options.precision]
-        missing = reference.outputs.keys() - built.outputs.keys()
-        wrong = [n for n in reference.outputs if n in built.outputs
-                 and built.outputs[n].shape != reference.outputs[n].shape]  # fmt: skip
-        if missing or wrong:
-            said = ", ".join(sorted(missing)) or ", ".join(wrong)
-            raise error("wrong-numbers", f"the artifact of {built.tool} lacks output or its shape: {said}")
+        _check_shapes(built.tool, built.outputs, reference.outputs)
         roundoff = FLOAT16_ROUNDOFF if tolerance >= FLOAT16_TOLERANCE else FLOAT32_ROUNDOFF
         noise = partial(rounding_noise, candidate.model, reference.inputs, roundoff)
         errors = compare_all(reference.outputs, built.outputs, tolerance, noise)
@@ -186,6 +183,15 @@ class Vendor:
 
 def _said(placed: Placed) -> Said | None:
     return None if placed.accelerated is None else Said(placed.accelerated, words=placed.words)
+
+
+def _check_shapes(tool: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    for name, array in expected.items():
+        if name not in found:
+            raise error("wrong-numbers", f"the artifact of {tool} gives no output {name!r}")
+        if found[name].shape != array.shape:
+            said = f"gives output {name!r} of shape {found[name].shape}, the model {array.shape}"
+            raise error("wrong-numbers", f"the artifact of {tool} {said}")
 
 
 def _check_quantized(found: Verification) -> None:

@@ -17,12 +17,25 @@ def compile(request):
     net = load(said)
     if request["arrays"]:
         save_arrays("outputs.npz", run(net, load_arrays(request["arrays"]), request["outputs"]))
-    layers = Path("model.ncnn.param").read_text().splitlines()[1].split()[0]
+    types = layers()
     return {
         "tool": f"pnnx {version('pnnx')}",
         "runtime": f"ncnn {version('ncnn')}, CPU",
-        "layers": int(layers),
+        "layers": len(types),
+        "without_vulkan": [name for name in dict.fromkeys(types) if not on_vulkan(name)],
     }
+
+
+def layers():
+    """The types of the layers that pnnx has written."""
+    return [line.split()[0] for line in Path("model.ncnn.param").read_text().splitlines()[2:]]
+
+
+def on_vulkan(name):
+    """Whether ncnn has a Vulkan kernel of a layer; an input has no kernel at all."""
+    import ncnn
+
+    return name == "Input" or ncnn.create_layer(name).support_vulkan
 
 
 def convert(model, fp16):
@@ -44,8 +57,7 @@ def load(said):
     import ncnn
 
     left = re.findall(r"^(?:todo|ignore) (\S+)", said, re.MULTILINE)
-    types = [line.split()[0] for line in Path("model.ncnn.param").read_text().splitlines()[2:]]
-    unknown = [name for name in types if ncnn.layer_to_index(name) < 0]
+    unknown = [name for name in layers() if ncnn.layer_to_index(name) < 0]
     if left or unknown:
         raise Refused(f"pnnx cannot convert {', '.join(dict.fromkeys([*left, *unknown]))}")
     net = ncnn.Net()
