@@ -222,6 +222,24 @@ def per_channel(op: Op, tensor: Tensors) -> bool:
     return any(t is not None and t.quantization is not None and t.quantization.scale.size > 1 for t in tensor)
 
 
+@predicate(dialects=TFLITE)
+def scale(op: Op, tensor: Tensors) -> float | None:
+    """The scale of a tensor that has one for all channels."""
+    only = _only(tensor)
+    if only is None or only.quantization is None or only.quantization.scale.size != 1:
+        return None
+    return float(only.quantization.scale.reshape(-1)[0])
+
+
+@predicate(dialects=TFLITE)
+def zero_point(op: Op, tensor: Tensors) -> int | None:
+    """The zero point of a quantized tensor (the first one, where channels have their own)."""
+    only = _only(tensor)
+    if only is None or only.quantization is None:
+        return None
+    return int(only.quantization.zero_point.reshape(-1)[0])
+
+
 @predicate()
 def wide_dimensions(op: Op, tensor: Tensors) -> int | None:
     """Number of dimensions of a tensor that are larger than 1."""
