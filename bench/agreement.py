@@ -1,14 +1,15 @@
 """Hold verdicts against the vendors' own delegates and compilers, and write docs/agreement.md.
 
-    python -m bench.agreement --oracle xnnpack [--target NAME ...] [--models NAME ...] [--precision fp16]
+    python -m bench.agreement --oracle NAME [--target NAME ...] [--models NAME ...] [--precision fp16]
                               [--quantize int8] [--jobs N]
     python -m bench.agreement                       # only writes the page anew
 
-Models are files, `corpus` (every ONNX model of the shared folder, the default) or `zoo` (the torch modules of
-bench/zoo.py). Each is compiled for the target and the target's oracle asked about every operator, as by
-`convkit check --oracle`. What was found is kept in bench/agreement.json (by oracle, target and model; a model
-measured again replaces what was there), the causes of disagreements in bench/agreement_causes.toml. Another
-program with more to ask writes the same records by `store` (bench/gpu_campaign.py does).
+An oracle goes by its name or by that of the backend that answers. Models are files, `corpus` (every ONNX
+model of the shared folder, the default) or `zoo` (the torch modules of bench/zoo.py). Each is compiled for
+the target and the target's oracle asked about every operator, as by `convkit check --oracle`. What was
+found is kept in bench/agreement.json (by oracle, target and model; a model measured again replaces what was
+there), the causes of disagreements in bench/agreement_causes.toml. Another program with more to ask writes
+the same records by `store` (bench/gpu_campaign.py does).
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convkit.compiler import CompileOptions, check_model
+from convkit.compiler import CompileOptions, compile_model
 from convkit.compiler.options import Quantization
 from convkit.diagnostics import ConvkitError
 from convkit.files import write_all
 from convkit.quantize.quantizer import Settings
 from convkit.report import OpVerdict, Report
-from convkit.targets import available_targets, load_target
+from convkit.targets import Target, available_targets, load_target
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("agreement.json")
@@ -96,16 +97,11 @@ def measure(task: Task) -> Record:
 
             made = ZOO[task.source]
             source = made.export(made.shapes)
-        answer = check_model(source, [load_target(task.target)], task.options)[0]
-        return record(answer) if isinstance(answer, Report) else _refused(answer)
+        return record(compile_model(source, task.target, task.options).report)
     except ConvkitError as refusal:
-        return _refused(refusal)
+        return {"refused": refusal.diagnostics[0].code}
     except Exception:  # what a campaign looks for
         return {"crashed": traceback.format_exc(limit=-3).splitlines()[-1]}
-
-
-def _refused(refusal: ConvkitError) -> Record:
-    return {"refused": refusal.diagnostics[0].code}
 
 
 def tasks(wanted: Sequence[str], target: str, precision: str, scheme: str | None) -> list[Task]:
@@ -125,6 +121,7 @@ def tasks(wanted: Sequence[str], target: str, precision: str, scheme: str | None
             found |= {f"zoo/{key}": (key, {}) for key in ZOO}
         else:
             found[Path(name).stem] = (name, shapes_of(Path(name)))
+    calibrated = scheme is not None and known.dialect == "tflite"  # scales decide what is taken
     quantization = Quantization(Settings(scheme), "random", samples=2) if scheme else None  # type: ignore[arg-type]
     return [
         Task(
@@ -134,6 +131,7 @@ def tasks(wanted: Sequence[str], target: str, precision: str, scheme: str | None
             CompileOptions(
                 verify=False,
                 oracle=True,
+                judge_only=not calibrated,
                 precision=precision,  # type: ignore[arg-type]
                 quantization=quantization,
                 input_shapes=shapes,
@@ -186,12 +184,14 @@ def store(oracle: str, target: str, records: Mapping[str, Record]) -> None:
 
 def targets_of(oracle: str) -> list[str]:
     """The targets whose own file names the oracle; those that extend them are judged by it too."""
-    found = [load_target(name) for name in available_targets()]
-    return [
-        t.name
-        for t in found
-        if t.oracle == oracle and (len(t.lineage) == 1 or load_target(t.lineage[1]).oracle != oracle)
-    ]
+    found = {name: load_target(name) for name in available_targets()}
+    asked = {name for name, target in found.items() if oracle_of(target) == oracle}
+    return sorted(name for name in asked if not asked & set(found[name].lineage[1:]))
+
+
+def oracle_of(target: Target) -> str | None:
+    """The oracle of a target: the one it names, or its backend, which says where operators run."""
+    return target.oracle or target.backend
 
 
 def write_page() -> None:
@@ -207,7 +207,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--oracle")
-    parser.add_argument("--target", nargs="*", help="default: those whose rule file names the oracle")
+    parser.add_argument(
+        "--target", nargs="*", help="default: those that name the oracle (or backend) themselves"
+    )
     parser.add_argument("--models", nargs="*", default=["corpus"])
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16"))
     parser.add_argument("--quantize", help="default: the first scheme of a target that takes no float")

@@ -172,7 +172,7 @@ def _names(where: list[str]) -> str:
 def agreement_of(
     oracle: str | None, lineage: Iterable[str], everything: Mapping[str, Mapping[str, Mapping[str, Record]]]
 ) -> str:
-    """The cell of a target's row: of the nearest target of its lineage that was measured."""
+    """The cell of a target's row: the nearest target of its lineage that was measured."""
     measured = everything.get(oracle or "", {})
     for name in lineage:
         if name in measured:

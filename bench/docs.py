@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from bench.agreement import load as measured
+from bench.agreement import oracle_of
 from bench.agreement_page import PAGE as AGREEMENT
 from bench.agreement_page import agreement_of
 from bench.agreement_page import page as agreement_page
@@ -71,6 +72,7 @@ def targets_page() -> str:
 
 
 def _row(target: Target) -> str:
+    agreement = agreement_of(oracle_of(target), target.lineage, measured())
     cells = (
         f"[{target.name}](../rules/{target.name}.rules)",
         target.title,
@@ -78,8 +80,8 @@ def _row(target: Target) -> str:
         str(len(target.ops)),
         str(len(target.rules)),
         target.confidence,
-        target.oracle or "none",
-        agreement_of(target.oracle, target.lineage, measured()),
+        target.oracle or (target.backend if agreement != "-" else None) or "none",
+        agreement,
     )
     return f"| {' | '.join(cells)} |"
 

@@ -12,11 +12,20 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from convkit.backends import all_toolchains  # noqa: E402
 from convkit.targets import judge, load_target  # noqa: E402
 from convkit.targets.target import Rule, Target  # noqa: E402
 from convkit.verify import litert_gpu  # noqa: E402
 from tests.probes import all_probes  # noqa: E402
-from tests.probes.answers import ask_probes, ask_xnnpack, read_golden, write_golden  # noqa: E402
+from tests.probes.answers import (  # noqa: E402
+    VELA_TARGETS,
+    ask_probes,
+    ask_vela,
+    ask_xnnpack,
+    probes_of,
+    read_golden,
+    write_golden,
+)
 
 PAGES = REPOSITORY / "docs" / "targets"
 
@@ -24,7 +33,7 @@ PAGES = REPOSITORY / "docs" / "targets"
 def _rows(target: Target, answers: dict[str, str]) -> list[str]:
     shown: Counter[str] = Counter()
     per_op: dict[str, Counter[str]] = {}
-    for probe in all_probes():
+    for probe in probes_of(target.name):
         verdict = judge(probe.graph, target).ops[-1]
         shown.update(reason.rule for reason in verdict.reasons)
         per_op.setdefault(probe.op.code, Counter())[answers[probe.name]] += 1
@@ -72,8 +81,13 @@ def main() -> None:
         print(f"no GPU accelerator ({setup}): the recorded answers are used", file=sys.stderr)
     else:
         write_golden("litert-gpu", ask_probes(all_probes()))
-    write_golden("tflite-cpu", ask_xnnpack(all_probes()))
-    for name in ("litert-gpu", "tflite-cpu"):
+    write_golden("tflite-cpu", ask_xnnpack(probes_of("tflite-cpu")))
+    if all_toolchains()["vela"].find() is None:
+        print("the toolchain vela is not installed: the recorded answers are used", file=sys.stderr)
+    else:
+        for name in VELA_TARGETS:
+            write_golden(name, ask_vela(name, probes_of(name)))
+    for name in ("litert-gpu", "tflite-cpu", *VELA_TARGETS):
         _write_page(name, read_golden(name))
 
 

@@ -232,6 +232,13 @@ def scale(op: Op, tensor: Tensors) -> float | None:
 
 
 @predicate(dialects=TFLITE)
+def largest_scale(op: Op) -> float:
+    """The largest scale among inputs and outputs (0 where nothing is quantized)."""
+    quantized = (t.quantization for t in (*_present(op), *op.outputs) if t.quantization is not None)
+    return max((float(q.scale.max()) for q in quantized if q.scale.size), default=0.0)
+
+
+@predicate(dialects=TFLITE)
 def zero_point(op: Op, tensor: Tensors) -> int | None:
     """The zero point of a quantized tensor (the first one, where channels have their own)."""
     only = _only(tensor)

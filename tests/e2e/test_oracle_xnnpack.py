@@ -6,8 +6,7 @@ import numpy as np
 
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.verify import xnnpack
-from tests.probes import all_probes
-from tests.probes.answers import ask_xnnpack, read_golden
+from tests.probes.answers import ask_xnnpack, probes_of, read_golden
 
 
 def test_the_operators_of_every_partition_are_found() -> None:
@@ -29,5 +28,5 @@ def test_a_graph_that_the_interpreter_refuses_is_an_error() -> None:
 
 def test_it_takes_the_probes_it_is_recorded_to_take() -> None:
     golden = read_golden("tflite-cpu")
-    answers = ask_xnnpack(all_probes())
+    answers = ask_xnnpack(probes_of("tflite-cpu"))
     assert {n: w for n, w in answers.items() if w != golden[n]} == {}

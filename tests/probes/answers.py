@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
+from convkit.backends import Work, get_backend
+from convkit.backends.vela import Vela, ask
 from convkit.dialects.tflite.writer import serialize
+from convkit.targets import load_target
 from convkit.verify import litert_gpu, xnnpack
+from tests.probes import all_probes
 from tests.probes.build import Probe, compute
+from tests.probes.quantized import quantized_probes
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # A kernel that computes another function is off by per cents; sine on a software device by 2e-4.
@@ -56,8 +64,44 @@ def ask_probes(probes: Iterable[Probe], compute_too: bool = True) -> dict[str, s
 
 
 def ask_xnnpack(probes: Iterable[Probe]) -> dict[str, str]:
-    """Whether XNNPACK takes each probe's operator, by name."""
-    return {p.name: "taken" if xnnpack.ask(p.graph).taken[-1] else "refused" for p in probes}
+    """Whether XNNPACK takes each probe's operator, by name; `fails` where the delegate takes it in vain."""
+    found = {}
+    for p in probes:
+        answer = xnnpack.ask(p.graph)
+        failed = "failed to delegate" in (answer.error or "")
+        found[p.name] = "fails" if failed else "taken" if answer.taken[-1] else "refused"
+    return found
+
+
+def ask_vela(target: str, probes: Sequence[Probe]) -> dict[str, str]:
+    """What Vela does with each probe's operator, by name."""
+    backend, known = get_backend("vela"), load_target(target)
+    assert isinstance(backend, Vela)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        work = Work(
+            ir.Model(ir.Graph([], [], nodes=[]), ir_version=10), probes[0].graph, known, folder,
+            folder / "log", settings=backend.settings({}),
+        )  # fmt: skip
+        models = {f"p{i}": bytes(serialize(p.graph)) for i, p in enumerate(probes)}
+        _, answers = ask(backend, work, models, strict=False)
+
+    def word(probe: Probe, answer: Any) -> str:
+        if isinstance(answer, str):
+            return "fails"
+        return "refused" if probe.op.outputs[0].name in answer["left"] else "taken"
+
+    return {p.name: word(p, answer) for p, answer in zip(probes, answers, strict=True)}
+
+
+VELA_TARGETS = ("ethos-u55", "ethos-u65", "ethos-u85")
+
+
+def probes_of(target: str) -> tuple[Probe, ...]:
+    """The probes that a target's accelerator is asked about."""
+    if target in VELA_TARGETS:
+        return quantized_probes()
+    return all_probes() + (quantized_probes() if target == "tflite-cpu" else ())
 
 
 def golden_file(target: str) -> Path:

