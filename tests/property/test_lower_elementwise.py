@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convkit.diagnostics import ConvkitError
 from tests.helpers import check_lowering, normal, one_node
 
 _FUNCTIONS = (
@@ -208,6 +209,14 @@ def test_powers_of_integers(dtype: Any, constant: bool) -> None:
     inputs, other = {"x": base.astype(dtype)}, {"e": exponent.astype(dtype)}
     given_, known = (inputs, other) if constant else ({**inputs, **other}, {})
     check_lowering(one_node("Pow", given_, known, opset=15), given_)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_fractional_powers_of_integers_are_refused(dtype: Any) -> None:
+    inputs = {"x": np.array([1, 4, 9], dtype)}
+    check_lowering(one_node("Pow", inputs, {"e": np.float32(2)}, opset=15), inputs)
+    with pytest.raises(ConvkitError, match="integer exponent"):
+        check_lowering(one_node("Pow", inputs, {"e": np.float32(0.5)}, opset=15), inputs)
 
 
 def test_negative_powers_of_integers() -> None:

@@ -112,7 +112,8 @@ def power(b: Builder, node: ir.Node) -> Tensor:
             return b.binary("MUL", b.square(x), x)
         if exponent == -1:
             return b.binary("DIV", b.scalar_like(x, 1), x)
-    if x.dtype.kind in "iu" and (e.data is None or x.dtype == np.int64 or e.data.min() < 0):
+    plain = e.data is not None and e.dtype.kind != "f" and e.data.min() >= 0  # what POW takes
+    if x.dtype == np.int64 or (x.dtype.kind in "iu" and not plain):
         return _whole_power(b, x, e)
     e = b.cast(e, x.dtype)
     if x.data is not None and x.dtype.kind == "f" and x.data.min(initial=np.inf) > 0:
