@@ -5,8 +5,8 @@
     tests = onnx.backend.test.BackendTest(TFLiteBackend, __name__)
 
 Two forms: `NormalBackend` brings a model to normal form, runs the default passes and computes the result in
-onnxruntime; `TFLiteBackend` goes on to a TFLite file and computes it in LiteRT's interpreter. What has no normal
-form (convkit.ir.carried) the first carries as it is, and the second refuses by name.
+onnxruntime; `TFLiteBackend` goes on to a TFLite file and computes it in LiteRT's interpreter. What has no
+normal form (convkit.ir.carried) the first carries as it is, and the second refuses by name.
 
 The interface hands over a model without its inputs, and some operators take as an input what convkit must
 know when it compiles: the shape of a Reshape, the axes of a Squeeze. A user gives those by `--freeze`; here

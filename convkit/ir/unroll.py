@@ -120,7 +120,8 @@ def _scan(node: ir.Node, version: int, emit: Inliner) -> Results:
 def _scan_batches(node: ir.Node, version: int, emit: Inliner) -> Results:
     """Opset 8 scans each batch (the first dimension of every value) by itself."""
     if node.inputs[0] is not None:
-        raise _stays(node, "its sequences are of different lengths")
+        why = "Scan of opset 8 with sequences of different lengths was withdrawn from ONNX"
+        raise error("unsupported-operator", why, location=_at(node))
     scanned = attr(node, "num_scan_inputs")
     values = [v for v in node.inputs[1:] if v is not None]
     states = len(values) - scanned

@@ -188,7 +188,7 @@ def pool(net: Net, x: str, shape: Shape) -> str:
     name = net.pick("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool")
     if name.startswith("Global"):
         return net(name, x)
-    kernel = [net.number(1, 3), net.number(1, 3)]
+    kernel = [net.number(1, min(d, 3)) for d in shape[2:]]
     pads = [net.number(0, k - 1) for k in kernel * 2]
     options: dict[str, Any] = {} if name == "LpPool" else {"ceil_mode": net.number(0, 1)}
     if name == "AveragePool":

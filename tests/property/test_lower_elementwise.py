@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convkit.diagnostics import ConvkitError
-from tests.helpers import check_lowering, normal, one_node
+from convkit.dialects.tflite.lowering import lower
+from convkit.dialects.tflite.versions import assign_versions
+from convkit.ir.normal import normalize
+from tests.helpers import check_lowering, normal, one_node, run_tflite
 
 _FUNCTIONS = (
     "Abs",
@@ -186,6 +190,24 @@ def test_shifts(direction: str, dtype: Any, constant: bool) -> None:
     inputs = {"x": _all_bits(dtype, 4, width)}
     given_, known = (inputs, counts) if constant else ({**inputs, **counts}, {})
     check_lowering(one_node("BitShift", given_, known, direction=direction), given_)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64])
+@pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_shifts_beyond_the_width_leave_nothing(direction: str, dtype: Any, constant: bool) -> None:
+    width = np.dtype(dtype).itemsize * 8
+    counts = {"n": np.array([1, width, width + 1, np.iinfo(dtype).max], dtype)}
+    inputs = {"x": _all_bits(dtype, 4, 1)}
+    given_, known = (inputs, counts) if constant else ({**inputs, **counts}, {})
+    model = ir.from_proto(one_node("BitShift", given_, known, direction=direction))
+    normalize(model)
+    graph = lower(model)
+    assign_versions(graph)
+    (found,) = run_tflite(graph, given_)
+    moved = inputs["x"][:, 0] << dtype(1) if direction == "LEFT" else inputs["x"][:, 0] >> dtype(1)
+    np.testing.assert_array_equal(found[:, 0], moved)
+    assert not found[:, 1:].any()
 
 
 @settings(max_examples=50, deadline=None)

@@ -94,8 +94,19 @@ def bit_shift(b: Builder, node: ir.Node) -> Tensor:
     if width == 64:
         return _right_shifted(b, x, y)
     if x.dtype.kind == "u":
-        return b.binary("RIGHT_SHIFT", x, y)
+        return _unsigned_shifted(b, x, y, width)
     return b.cast(b.binary("RIGHT_SHIFT", b.cast(x, _WORD), _count(b, y, width - 1)), x.dtype)
+
+
+def _unsigned_shifted(b: Builder, x: Tensor, y: Tensor, width: int) -> Tensor:
+    """x shifted to the right, zeros coming in."""
+    if y.data is not None and np.all(y.data < width):
+        return b.binary("RIGHT_SHIFT", x, y)
+    count = _count(b, y, width)
+    held = b.binary("MINIMUM", count, b.scalar_like(count, width - 1))
+    moved = b.binary("RIGHT_SHIFT", x, b.cast(held, x.dtype))
+    out = b.binary("EQUAL", count, b.scalar_like(count, width), np.bool_)
+    return b.emit("SELECT_V2", [out, b.scalar_like(x, 0), moved], moved.shape, x.dtype)
 
 
 def _right_shifted(b: Builder, x: Tensor, y: Tensor) -> Tensor:
