@@ -369,12 +369,35 @@ def unpooled(net: Net, x: str, shape: Shape) -> str:
     return net("MaxUnpool", best, f"{best}:1", kernel_shape=[2, 2], strides=[2, 2])
 
 
+def moved(net: Net, x: str, shape: Shape) -> str:
+    """Values of other element types, moved about."""
+    kind = net.pick("INT8", "UINT8", "INT32", "INT64", "BOOL", "FLOAT16")
+    y = net("Cast", net("Abs", x) if kind == "UINT8" else x, to=TensorProto.DataType.Value(kind))
+    move = net.pick("reorder", "piece", "Tile", "Split", "Gather", "Expand")
+    if move in ("reorder", "piece"):
+        y = {"reorder": reorder, "piece": piece}[move](net, y, shape)
+    elif move == "Tile":
+        y = net("Tile", y, net.const([net.number(1, 2) for _ in shape], np.int64))
+    elif move == "Split":
+        axis, first = net.number(1, 3), 1
+        if shape[axis] > 1:
+            sizes = net.const([first, shape[axis] - first], np.int64)
+            y = net("Split", y, sizes, outputs=2, axis=axis)
+            y = net("Concat", f"{y}:1", y, axis=axis)
+    elif move == "Gather":
+        axis = net.number(1, 3)
+        y = net("Gather", y, net.const(net.rng.integers(0, shape[axis], (2, 2)), np.int64), axis=axis)
+    else:
+        y = net("Expand", net("Unsqueeze", y, net.const([2], np.int64)), net.const([1, 1, 3, 1, 1], np.int64))
+    return net("Cast", y, to=TensorProto.FLOAT)
+
+
 FAMILIES: dict[str, Callable[[Net, str, Shape], str]] = {
     family.__name__: family
     for family in (
         *(unary, positive, binary, choice, clip, integers, reduction, extreme, largest, running, softmax),
         *(norm, pool, resize, reorder, piece, parts, border, repeat, gather, scatter, blocks, product),
-        *(transposed, recurrent, sampled, pattern, quantized, unpooled),
+        *(transposed, recurrent, sampled, pattern, quantized, unpooled, moved),
     )
 }
 """A network of each family over a float value of rank 4."""

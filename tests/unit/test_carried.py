@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from convkit.diagnostics import ConvkitError
+from convkit.frontends.onnx import load_onnx
 from convkit.ir.carried import is_carried, set_aside
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, default_pipeline
@@ -153,6 +154,22 @@ def test_sequences_pass_through() -> None:
     found = carried(model)
     assert next(node.op_type for node in found.graph) == "Conv"
     check_numbers(model, found, at=np.array(0, np.int64))
+
+
+def test_a_named_size_may_stay() -> None:
+    flat = helper.make_node("Flatten", ["n"], ["f"])
+    model = model_of(
+        [CONV, BATCH_NORM, flat, helper.make_node("Relu", ["f"], ["r"])], [value("r", rank=2)], WEIGHTS
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    with pytest.raises(ConvkitError, match="not fixed"):
+        load_onnx(model)
+    found = load_onnx(model, open_inputs=True)
+    normalize(found, carry=True)
+    PassManager(default_pipeline()).run(found)
+    assert all(is_carried(node) for node in found.graph)
+    for batch in (1, 3):
+        check_numbers(model, found, x=RNG.standard_normal((batch, 2, 4, 4), dtype=np.float32))
 
 
 def test_what_is_set_aside_comes_back_as_it_was() -> None:
