@@ -7,7 +7,7 @@ import pytest
 
 from convkit.passes.approximate.prelu import PReluToRelu
 from convkit.passes.fuse import channel_order, pads
-from convkit.passes.legalize import depth_space, groups, matmul_conv, stepped_channels
+from convkit.passes.legalize import depth_space, groups, matmul_conv, split_views, stepped_channels
 from convkit.passes.legalize.prelu import PReluToRelus
 from convkit.rewrite import apply_rewrites
 from tests.unit.rewriting import Net, check, ops, refusal
@@ -158,6 +158,24 @@ def test_space_to_depth_is_a_convolution():
 
     check(model(5), [depth_space.SpaceToDepthIntoConv()], ["Conv"], 0)
     assert "more than 64 channels" in refusal(model(65), depth_space.SpaceToDepthIntoConv())
+
+
+def test_projections_are_split_before_they_are_viewed():
+    def model(view, perm, axis, shape=(1, 5, 24)):
+        net = Net()
+        viewed = net.Reshape(net.input(*shape), net.const(np.int64(view)))
+        moved = net.Transpose(viewed, perm=perm)
+        count = view[perm[axis]]
+        parts = net.Split(moved, net.const(np.int64([1] * count)), axis=axis, outputs=count)
+        return net.model(*parts)
+
+    rewrite = split_views.SplitBeforeViews()
+    views = ["Split", *["Reshape", "Transpose"] * 3]
+    check(model((5, 3, 2, 4), (1, 2, 0, 3), 0), [rewrite], views, 0)
+    check(model((5, 3, 2, 4), (2, 0, 1, 3), 2), [rewrite], views, 0)
+    check(model((3, 2, 5, 4), (1, 0, 3, 2), 1, (1, 6, 20)), [rewrite], views, 0)
+    assert "no leading factor" in refusal(model((5, 2, 3, 4), (2, 1, 0, 3), 0), rewrite)
+    assert "no leading factor" in refusal(model((2, 5, 3, 4), (0, 1, 2, 3), 0, (1, 5, 24)), rewrite)
 
 
 def test_stepped_channels_go_into_weights():
