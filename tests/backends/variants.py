@@ -36,6 +36,10 @@ VARIANTS = (
     Variant("openvino", "openvino"),
     Variant("openvino", "openvino", {"precision": "fp16"}),
     Variant("hisilicon-nnie", "hisilicon-nnie", refused=_NNIE),
+    Variant("qnn", "onnxruntime-qnn"),
+    Variant("qnn", "onnxruntime-qnn", {"quantize": "int8", **_RANDOM}),
+    Variant("qnn-litert", "qualcomm-htp"),
+    Variant("qnn-litert", "qualcomm-htp", {"quantize": "int8", **_RANDOM}),
     Variant("rknn", "rknn-rk3588", refused=_RKNN),
     Variant(
         "rknn", "rknn-rk3588", {"quantize": "int8", **_RANDOM}, {**_RKNN, "quantized": "toolchain-refused"}

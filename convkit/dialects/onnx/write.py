@@ -43,11 +43,11 @@ def to_onnx(model: ir.Model, *, opset: int, ir_version: int | None = None) -> on
             if not _has_operator(node, opset):
                 _IDIOMS[node.op_type](node, graph)
         _spell_out(model, opset)
-        for node in list(graph):
-            if node.domain == "":
-                _respell(node, graph, opset)
-        remove_dead(graph)
         graph.opset_imports[""] = opset
+    for node in list(graph):
+        if node.domain == "":
+            _respell(node, graph, opset)
+    remove_dead(graph)
     imports = [onnx.helper.make_opsetid(d, v) for d, v in graph.opset_imports.items()]
     model.ir_version = ir_version or onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
     proto = ir.to_proto(model)
@@ -119,9 +119,9 @@ def _respell(node: ir.Node, graph: ir.Graph, opset: int) -> None:
     for below, rule in _RULES.get(node.op_type, ()):
         if opset < below and not rule(node, graph, opset):
             raise _refused(node, f"this {node.op_type} cannot be said in opset {opset}")
-    schema, newest = schema_of(node.op_type, opset), schema_of(node.op_type)
+    schema = schema_of(node.op_type, opset)
     assert schema is not None
-    assert newest is not None
+    newest = schema_of(node.op_type) or schema
     oldest = schema_of(node.op_type, OLDEST_OPSET) or schema
     for name in [n for n in node.attributes if n not in oldest.attributes or n not in schema.attributes]:
         if _implied(node, name, newest):
