@@ -73,7 +73,7 @@ def compile_normal(model: ir.Model, carry: bool = False) -> Program:
 
 def compile_tflite(model: ir.Model) -> Program:
     """The model as a TFLite file in LiteRT's interpreter. Changes `model`."""
-    from convkit.compiler.driver import lower_to_tflite
+    from convkit.compiler.emit.tflite import lower_to_tflite
     from convkit.dialects.tflite.writer import serialize
     from convkit.verify.runners import run_tflite
 

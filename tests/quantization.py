@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from convkit.compiler.driver import lower_to_tflite
+from convkit.compiler.emit.tflite import lower_to_tflite
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, default_pipeline

@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx_ir as ir
 
 from convkit.compiler import assemble
-from convkit.compiler.confirm import confirm, reference_beside
+from convkit.compiler.confirm import reference_beside
+from convkit.compiler.emit import Emitter, Lowered, emitter_for
 from convkit.compiler.float16 import Float16Result, at_risk, float16_stage
 from convkit.compiler.interface import Interface
 from convkit.compiler.levers import transfers_and_levers
-from convkit.compiler.options import CompileOptions, Quantization
+from convkit.compiler.options import CompileOptions
 from convkit.compiler.oracle import ask_oracle
-from convkit.compiler.quantized import quantize_stage
-from convkit.compiler.quantized_onnx import check_scheme, confirm_float, quantize_onnx_stage, written
 from convkit.compiler.repair import Candidate, Cure, repair
 from convkit.compiler.result import Clock, CompileResult, judged_only
+from convkit.compiler.schemes import need_quantizer
 from convkit.compiler.vendor import Vendor
 from convkit.compiler.watch import NumbersWatch
-from convkit.diagnostics import ConvkitError, error
-from convkit.dialects.caffe import lower as lower_to_caffe
-from convkit.dialects.onnx import as_graph
-from convkit.dialects.tflite.graph import Graph
-from convkit.dialects.tflite.layout import LayoutStats, assign_layout
-from convkit.dialects.tflite.lowering import lower
-from convkit.dialects.tflite.precision import to_fp16_weights
-from convkit.dialects.tflite.simplify import simplify
-from convkit.dialects.tflite.versions import assign_versions
-from convkit.dialects.tflite.writer import serialize
+from convkit.diagnostics import ConvkitError
 from convkit.frontends import Imported, load_any
 from convkit.ir.facts import constant
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, cleanup_pipeline, default_pipeline
-from convkit.quantize.onnx import provisional_model
-from convkit.quantize.quantizer import provisional
 from convkit.report import Finding, OracleAnswer, QuantizationSummary, Report
-from convkit.rewrite import RewriteStats, apply_rewrites, get_rewrite
-from convkit.targets import QdqScheme, Target, judge, load_target
+from convkit.rewrite import RewriteStats
+from convkit.targets import Target, judge, load_target
 from convkit.verify.numeric import ReferenceRun
 from convkit.verify.runners import RunError
-
-Lowered: TypeAlias = tuple[Graph, Graph, LayoutStats]
-"""A float graph, the graph to judge, and its layout."""
-
-
-Form = tuple[str, tuple[str, ...]]
-"""What a target reads: its dialect, and the rewrites that give the spelling it runs best."""
-
-
-def form_of(target: Target) -> Form:
-    """The form a target is given; targets of one form share the lowering."""
-    return target.dialect, target.pipeline
 
 
 class Compilation:
@@ -63,10 +40,14 @@ class Compilation:
         self.source = source
         self.options = options
         self.clock = Clock()
-        self.spelled: dict[Form, RewriteStats] = {}
         self.float16: Float16Result | None = None
-        self.target = load_target(target) if isinstance(target, str) else target
-        self.vendor = Vendor.of(self.target, options)
+        self.aim(load_target(target) if isinstance(target, str) else target)
+
+    def aim(self, target: Target) -> None:
+        """Compile for this target from now on."""
+        self.target = target
+        self.emitter = emitter_for(target, self.options)
+        self.vendor = Vendor.of(target, self.options)
 
     def load(self) -> Imported:
         """The model as imported, every origin noted."""
@@ -91,12 +72,6 @@ class Compilation:
             manager.run(model)
         return manager
 
-    def applied(self, manager: PassManager) -> RewriteStats:
-        """Every rewrite of the pipeline, then those that gave the target its spelling."""
-        spelled = self.spelled.get(form_of(self.target), RewriteStats())
-        cured = self.float16.stats.applications if self.float16 is not None else []
-        return RewriteStats([*manager.stats.applications, *cured, *spelled.applications])
-
     def cure_float16(self, model: ir.Model, inputs: Callable[[], ReferenceRun]) -> ir.Model:
         """The model as a target that computes in float16 needs it; `self.float16` tells what was found."""
         if self.target.precision != "float16" or not self.options.verify or not at_risk(model):
@@ -109,101 +84,26 @@ class Compilation:
                 return model
         return self.float16.model
 
-    @property
-    def writes(self) -> bool:
-        """Whether a file is written; what reads ONNX and has no backend is judged only, or quantized."""
-        return self.target.dialect == "tflite" or self.vendor is not None or self.qdq is not None
-
-    @property
-    def qdq(self) -> QdqScheme | None:
-        """How the model is quantized for a target that reads ONNX; None where it is not, or not by us."""
-        wanted = self.options.quantization
-        return None if wanted is None else self.target.schemes.get(wanted.settings.scheme)
-
-    def need_quantizer(self) -> None:
-        """Raise ConvkitError "scheme-not-taken" for a scheme that the target does not take, "not-quantized"
-        where nobody quantizes for it so."""
-        wanted = self.options.quantization
-        if wanted is None:
-            return
-        check_scheme(self.target, wanted)
-        if self.target.dialect == "tflite":
-            return
-        if self.qdq is not None:
-            if self.vendor is not None and wanted.settings.io == "int":
-                raise _float_io(self.target.name)
-            return
-        if self.vendor is None or not self.vendor.quantizes:
-            raise _not_quantized(self.target.name)
-
-    def spelled_for(self, model: ir.Model, form: Form) -> ir.Model:
-        """The model in the spelling that a target runs best."""
-        if not form[1]:
-            return model
-        model = model.clone()
-        self.spelled[form] = apply_rewrites(model.graph, [get_rewrite(name) for name in form[1]])
-        return model
-
-    def lowered(self, model: ir.Model, form: Form) -> Lowered:
-        """The float graph of a model in normal form, and the graph to judge: with quantization, one that has
-        the final operators and types, and made-up ranges. What reads ONNX judges the normal form itself."""
-        dialect = form[0]
-        with self.clock.stage("lower"):
-            model = self.spelled_for(model, form)
-            if dialect == "onnx":
-                floats = as_graph(model)
-                wanted, scheme = self.options.quantization, self.qdq
-                if wanted is None or scheme is None:
-                    return floats, floats, LayoutStats(0, 0, 0, 0)
-                judged = as_graph(provisional_model(model, wanted.settings, scheme))
-                return floats, judged, LayoutStats(0, 0, 0, 0)
-            if dialect == "caffe":
-                view = lower_to_caffe(model)
-                return view, view, LayoutStats(0, 0, 0, 0)
-            floats, layout = lower_to_tflite(model, self.options)
-            graph = floats
-            if self.options.quantization is not None:
-                graph = provisional(floats, self.options.quantization.settings)
-                assign_versions(graph)
-        return floats, graph, layout
+    def judged(self, model: ir.Model, lowered: Lowered) -> Candidate:
+        """How the target judges what a model in normal form lowers to."""
+        with self.clock.stage("judge"):
+            return Candidate(model, lowered, judge(lowered.graph, self.target))
 
     def lower(self, model: ir.Model) -> Candidate:
         """Lower a model in normal form to the operators that the target reads, and judge them."""
-        floats, graph, layout = self.lowered(model, form_of(self.target))
-        with self.clock.stage("judge"):
-            verdict = judge(graph, self.target)
-        return Candidate(model, floats, graph, layout, verdict)
+        with self.clock.stage("lower"):
+            lowered = self.emitter.lower(model)
+        return self.judged(model, lowered)
 
     def quantize(
         self, candidate: Candidate, interface: Interface
     ) -> tuple[Candidate, QuantizationSummary | None]:
         """The candidate quantized for good, where that is asked for."""
-        wanted = self.options.quantization
-        if wanted is None or self.options.judge_only:
-            return candidate, None
-        if self.target.dialect != "tflite":
-            return self.quantize_onnx(wanted, candidate, interface)
-        with self.clock.stage("quantize"):
-            quantized, summary = quantize_stage(wanted, candidate.floats, interface)
-            assign_versions(quantized.graph)
-        with self.clock.stage("judge"):
-            verdict = judge(quantized.graph, self.target)
-        return replace(candidate, graph=quantized.graph, verdict=verdict), summary
-
-    def quantize_onnx(
-        self, wanted: Quantization, candidate: Candidate, interface: Interface
-    ) -> tuple[Candidate, QuantizationSummary | None]:
-        """As `quantize`, where it is convkit that quantizes for the target."""
-        scheme = self.qdq
-        if scheme is None:
+        if self.options.quantization is None or self.options.judge_only:
             return candidate, None
         with self.clock.stage("quantize"):
-            model = self.spelled_for(candidate.model, form_of(self.target))
-            quantized, summary = quantize_onnx_stage(wanted, model, scheme, interface)
-        with self.clock.stage("judge"):
-            graph = as_graph(quantized.model)
-            verdict = judge(graph, self.target)
-        return replace(candidate, model=quantized.model, graph=graph, verdict=verdict), summary
+            lowered, summary = self.emitter.quantize(candidate.lowered, interface)
+        return self.judged(candidate.model, lowered), summary
 
     def rebuild(self, changed: ir.Model) -> Candidate:
         """Clean up a model that a cure has changed, lower and judge it."""
@@ -214,8 +114,8 @@ class Compilation:
     def run(self) -> CompileResult:
         """All stages."""
         options = self.options
-        self.need_quantizer()
-        if not self.writes and (options.verify or options.oracle):
+        need_quantizer(self.target, self.options, self.emitter, self.vendor)
+        if not (self.emitter.writes or self.vendor is not None or options.judge_only):
             raise judged_only(self.target.name)
         if self.vendor is not None:
             self.vendor.need()
@@ -227,29 +127,20 @@ class Compilation:
             interface = Interface.of(model.graph)
             model = self.cure_float16(model, reference)
             candidate, cures = repair(self.lower(model), self.rebuild, options.allow)
-            stored = interface.stored(candidate.layout)
-            single, (candidate, quantization) = candidate.model, self.quantize(candidate, stored)
-            graph = candidate.graph
-            tflite = self.target.dialect == "tflite"
+            stored = interface.stored(candidate.lowered.layout)
+            single, (candidate, quantization) = candidate, self.quantize(candidate, stored)
             with self.clock.stage("write"):
-                artifact = bytes(serialize(graph)) if tflite else b""
-            files = {f"{options.stem}.tflite": artifact} if tflite else {}
-            if self.qdq is not None and not options.judge_only:
-                files = {f"{options.stem}.onnx": written(candidate.model, self.qdq)}
+                files = self.emitter.files(candidate.lowered)
             verification = oracle = entry = None
-            if options.verify and tflite:
+            if options.verify:
                 with self.clock.stage("verify"):
-                    floats = artifact if graph is candidate.floats else bytes(serialize(candidate.floats))
-                    verification = confirm(reference(), candidate, floats, stored, options)
-            elif options.verify and self.qdq is not None:
-                with self.clock.stage("verify"):
-                    verification = confirm_float(single, reference())
+                    verification = self.emitter.confirm(single, files, stored, reference)
             if options.oracle:
                 with self.clock.stage("oracle"):
-                    oracle = self.ask(candidate, artifact, stored, reference())
+                    oracle = self.ask(candidate, files, stored, reference())
             if self.vendor is not None and not options.judge_only:
                 with self.clock.stage(self.vendor.backend.name):
-                    made = self.vendor.build(self.as_read(candidate), artifact, stored, reference())
+                    made = self.vendor.build(candidate, files, stored, reference())
                 files, entry = dict(made.files), made.entry
                 verification, oracle = made.verification or verification, made.oracle or oracle
         report = self.report(imported, opset, manager, candidate, cures)
@@ -266,22 +157,20 @@ class Compilation:
                 *assemble.remarks(oracle),
             ),
         )
-        return CompileResult(files, graph, candidate.model, report)
-
-    def as_read(self, candidate: Candidate) -> Candidate:
-        """The candidate with the model as the target reads it: in its spelling, node for node as judged."""
-        if self.qdq is not None:
-            return candidate  # quantized from that spelling
-        return replace(candidate, model=self.spelled_for(candidate.model, form_of(self.target)))
+        return CompileResult(files, candidate.graph, candidate.model, report)
 
     def ask(
-        self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun
+        self,
+        candidate: Candidate,
+        files: Mapping[str, bytes],
+        interface: Interface,
+        reference: ReferenceRun,
     ) -> OracleAnswer | Finding | None:
         """The target's oracle, or the vendor's tool; one that builds anyhow answers then."""
         if self.target.oracle is None and self.vendor is not None:
             if not self.options.judge_only:
                 return None
-            return self.vendor.place(self.as_read(candidate), artifact, interface)
+            return self.vendor.place(candidate, files, interface)
         return ask_oracle(self.target, candidate, interface, reference)
 
     def report(
@@ -293,10 +182,13 @@ class Compilation:
         cures: Sequence[Cure],
     ) -> Report:
         """What was found about a candidate; `opset` is that of the model as imported."""
-        graph, layout, verdict = candidate.graph, candidate.layout, candidate.verdict
+        graph, layout, verdict = candidate.graph, candidate.lowered.layout, candidate.verdict
         inputs, outputs = assemble.interface(graph, layout)
         ops = assemble.op_entries(graph, verdict)
         transfers, levers = transfers_and_levers(graph, verdict, self.target, ops)
+        cured = self.float16.stats.applications if self.float16 is not None else []
+        spelled = candidate.lowered.spelled.applications
+        applied = RewriteStats([*manager.stats.applications, *cured, *spelled])
         return Report(
             model=assemble.identify_model(self.source, imported.format, candidate.model, opset),
             target=assemble.identify_target(self.target),
@@ -306,20 +198,22 @@ class Compilation:
             partitions=assemble.partition_entries(graph, verdict),
             transfers=transfers,
             levers=levers,
-            rewrites=assemble.rewrite_entries(self.applied(manager), cures),
+            rewrites=assemble.rewrite_entries(applied, cures),
             timings=self.clock.seconds,
             options=self.options.described(),
         )
 
-    def lowered_for(self, forms: Collection[Form], model: ir.Model) -> dict[Form, Lowered | ConvkitError]:
-        """The model in each form, or why it has none there; raises where it has none in any."""
-        found: dict[Form, Lowered | ConvkitError] = {}
-        # TFLite last: lowering to it widens the model.
-        for form in sorted(forms, key=lambda form: (form[0] == "tflite", form)):
+    def lowered_for(
+        self, emitters: Collection[Emitter], model: ir.Model
+    ) -> dict[Emitter, Lowered | ConvkitError]:
+        """The model as each emits it, or why it does not; raises where none does."""
+        found: dict[Emitter, Lowered | ConvkitError] = {}
+        for emitter in sorted(emitters, key=lambda emitter: emitter.widens):
             try:
-                found[form] = self.lowered(model, form)
+                with self.clock.stage("lower"):
+                    found[emitter] = emitter.lower(model)
             except ConvkitError as problem:
-                found[form] = problem
+                found[emitter] = problem
         failed = [problem for problem in found.values() if isinstance(problem, ConvkitError)]
         if failed and len(failed) == len(found):
             raise failed[0]
@@ -335,52 +229,22 @@ class Compilation:
         opset = imported.model.graph.opset_imports.get("")
         manager = self.prepare(imported.model)
         targets = list(targets)
-        found = self.lowered_for({form_of(target) for target in targets}, imported.model)
+        found = self.lowered_for({emitter_for(target, self.options) for target in targets}, imported.model)
         shared = self.clock.seconds
-        for self.target in targets:
-            self.vendor = Vendor.of(self.target, self.options)
+        for target in targets:
+            self.aim(target)
             self.clock = Clock(dict(shared))
-            lowered = found[form_of(self.target)]
+            lowered = found[self.emitter]
             if isinstance(lowered, ConvkitError):
                 yield lowered
                 continue
-            floats, graph, layout = lowered
             try:
-                self.need_quantizer()
-                with self.clock.stage("judge"):
-                    verdict = judge(graph, self.target)
-                first = Candidate(imported.model, floats, graph, layout, verdict)
+                need_quantizer(self.target, self.options, self.emitter, self.vendor)
+                first = self.judged(imported.model, lowered)
                 candidate, cures = repair(first, self.rebuild, self.options.allow)
                 yield self.report(imported, opset, manager, candidate, cures)
             except ConvkitError as problem:
                 yield problem
-
-
-def _float_io(target: str) -> ConvkitError:
-    return error(
-        "not-quantized",
-        f"the file for {target} has a float interface: its tool is verified on the model's own inputs",
-        help="leave --io out, or write the Q/DQ model alone by --no-vendor",
-    )
-
-
-def _not_quantized(target: str) -> ConvkitError:
-    return error(
-        "not-quantized",
-        f"target {target} reads ONNX, and neither convkit nor its backend quantizes that so",
-        help="leave --quantize out, or quantize by the vendor's own tool",
-    )
-
-
-def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> tuple[Graph, LayoutStats]:
-    """Lower a model in normal form to the TFLite graph that is written; `model` is widened to float32."""
-    options = options or CompileOptions()
-    graph, layout = assign_layout(simplify(lower(model)), options.io_layout)
-    graph = simplify(graph)
-    if options.precision == "fp16":
-        to_fp16_weights(graph)
-    assign_versions(graph)
-    return graph, layout
 
 
 def compile_model(source: Any, target: str | Target, options: CompileOptions | None = None) -> CompileResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convkit.compiler.driver import Compilation, form_of
+from convkit.compiler.driver import Compilation
 from convkit.compiler.interface import Interface
 from convkit.compiler.options import CompileOptions, Quantization
 from convkit.compiler.quantized import samples_of
@@ -37,7 +37,8 @@ def preview_quantization(
     compilation = Compilation(source, "tflite-cpu", options or CompileOptions())
     model = compilation.load().model
     compilation.prepare(model)
-    graph, _, layout = compilation.lowered(model, form_of(compilation.target))
+    lowered = compilation.emitter.lower(model)
+    graph, layout = lowered.floats, lowered.layout
     samples = samples_of(wanted, graph, Interface.of(model.graph).stored(layout))
     if not samples:
         raise error(

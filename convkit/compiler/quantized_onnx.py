@@ -10,14 +10,14 @@ import onnx_ir as ir
 from convkit.compiler.interface import Interface
 from convkit.compiler.options import Quantization
 from convkit.compiler.quantized import described, wrong_steps
-from convkit.diagnostics import ConvkitError, error
+from convkit.diagnostics import ConvkitError
 from convkit.dialects.onnx.write import to_onnx
 from convkit.quantize.data import Given, Preprocess, load_samples
 from convkit.quantize.onnx import QuantizedModel, quantize_model
 from convkit.quantize.onnx_simulate import value_errors
 from convkit.quantize.quantizer import no_calibration
 from convkit.report import FloatOperator, OutputError, QuantizationSummary, Verification
-from convkit.targets import QdqScheme, Target
+from convkit.targets import QdqScheme
 from convkit.verify.numeric import FLOAT32_TOLERANCE, ReferenceRun, compare, compare_all, mismatch
 from convkit.verify.runners import Reference
 
@@ -26,18 +26,6 @@ _STEPS = 1.0
 _OPSETS = {1: 18, 2: 21}
 """The opset of the file by the bytes of an activation: that of the oldest tools, and the first that has
 16-bit QuantizeLinear."""
-
-
-def check_scheme(target: Target, wanted: Quantization) -> None:
-    """Raise ConvkitError "scheme-not-taken" where a target says what it takes, and that is something else."""
-    scheme = wanted.settings.scheme
-    taken = (*target.quantization, *(("fp16",) if target.precision == "float16" else ()))
-    if target.quantization and scheme not in taken:
-        raise error(
-            "scheme-not-taken",
-            f"target {target.name} does not take {scheme}",
-            help=f"it takes {', '.join(taken)}",
-        )
 
 
 def quantize_onnx_stage(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from convkit.compiler.emit import Lowered
 from convkit.dialects.cost import bytes_moved, macs
 from convkit.dialects.tflite.graph import Graph
-from convkit.dialects.tflite.layout import LayoutStats
 from convkit.ir.origin import origin_of
 from convkit.rewrite import Exactness, Rewrite, apply_rewrites, get_rewrite, is_registered
 from convkit.targets import GraphVerdict, Status
@@ -28,16 +28,21 @@ class Cure:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model in normal form, the graph it lowers to with its layout, and how that is judged.
-
-    `floats` is the graph before quantization: the same graph where there is none.
-    """
+    """A model in normal form, what it lowers to, and how that is judged."""
 
     model: ir.Model
-    floats: Graph
-    graph: Graph
-    layout: LayoutStats
+    lowered: Lowered
     verdict: GraphVerdict
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that is judged."""
+        return self.lowered.graph
+
+    @property
+    def floats(self) -> Graph:
+        """The graph before quantization: the same where there is none."""
+        return self.lowered.floats
 
     @property
     def cost(self) -> Cost:

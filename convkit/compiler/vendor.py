@@ -79,15 +79,15 @@ class Vendor:
         return wanted.settings.scheme in self.backend.schemes
 
     def build(
-        self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun
+        self, candidate: Candidate, files: Mapping[str, bytes], interface: Interface, reference: ReferenceRun
     ) -> VendorResult:
         """Build the artifacts and hold them against the reference.
 
         Raises ConvkitError: what the backend raises, and "wrong-numbers".
         """
-        with self._work(candidate, artifact, interface, reference) as work:
+        with self._work(candidate, files, interface, reference) as work:
             built = self.backend.build(work)
-            files = {
+            made = {
                 name: content if isinstance(content, bytes) else content.read_bytes()
                 for name, content in built.files.items()
             }
@@ -105,13 +105,15 @@ class Vendor:
             notes=built.notes,
             settings=dict(self.settings),
         )
-        return VendorResult(files, entry, verification, known)
+        return VendorResult(made, entry, verification, known)
 
-    def place(self, candidate: Candidate, artifact: bytes, interface: Interface) -> OracleAnswer | Finding:
+    def place(
+        self, candidate: Candidate, files: Mapping[str, bytes], interface: Interface
+    ) -> OracleAnswer | Finding:
         """What the vendor's tool says of each operator; a Finding where it says nothing."""
         nothing = ReferenceRun("", "", {}, {})
         try:
-            with self._work(candidate, artifact, interface, nothing) as work:
+            with self._work(candidate, files, interface, nothing) as work:
                 placement = self.backend.place(work)
         except ConvkitError as problem:
             if problem.exit_code is not ExitCode.TOOLCHAIN:
@@ -126,7 +128,7 @@ class Vendor:
 
     @contextmanager
     def _work(
-        self, candidate: Candidate, artifact: bytes, interface: Interface, reference: ReferenceRun
+        self, candidate: Candidate, files: Mapping[str, bytes], interface: Interface, reference: ReferenceRun
     ) -> Iterator[Work]:
         options, wanted = self.options, self.options.quantization
         samples = []
@@ -142,12 +144,12 @@ class Vendor:
             log = (options.logs or scratch).absolute() / f"{self.backend.name}.log"
             log.unlink(missing_ok=True)
             yield Work(
-                model=candidate.model,
+                model=candidate.lowered.model,
                 graph=candidate.graph,
                 target=self.target,
                 scratch=scratch,
                 log=log,
-                tflite=artifact,
+                tflite=files.get(f"{options.stem}.tflite", b""),
                 precision=options.precision,
                 scheme=None if wanted is None else wanted.settings.scheme,
                 samples=samples,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convkit.compiler.driver import lower_to_tflite
+from convkit.compiler.emit.tflite import lower_to_tflite
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, default_pipeline
 from tests.helpers import assert_close, model_of, run_onnx, run_tflite

@@ -1,0 +1,21 @@
+"""How models reach a dialect: lowered, quantized, written and confirmed, one module per dialect."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from convkit.compiler.emit.base import Emitter, Lowered
+
+if TYPE_CHECKING:
+    from convkit.compiler.options import CompileOptions
+    from convkit.targets import Target
+
+__all__ = ["Emitter", "Lowered", "emitter_for"]
+
+
+def emitter_for(target: Target, options: CompileOptions) -> Emitter:
+    """The emitter of what a target reads; targets with equal ones share what is lowered."""
+    made = import_module(f"convkit.compiler.emit.{target.dialect}").emitter(target, options)
+    assert isinstance(made, Emitter)
+    return made

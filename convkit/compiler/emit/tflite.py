@@ -1,0 +1,88 @@
+"""TFLite: the one dialect whose file is written here, and run in LiteRT before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import onnx_ir as ir
+
+from convkit.compiler.confirm import confirm
+from convkit.compiler.emit.base import Emitter, Lowered
+from convkit.compiler.interface import Interface
+from convkit.compiler.options import CompileOptions
+from convkit.dialects.tflite.graph import Graph
+from convkit.dialects.tflite.layout import LayoutStats, assign_layout
+from convkit.dialects.tflite.lowering import lower
+from convkit.dialects.tflite.precision import to_fp16_weights
+from convkit.dialects.tflite.simplify import simplify
+from convkit.dialects.tflite.versions import assign_versions
+from convkit.dialects.tflite.writer import serialize
+from convkit.report import QuantizationSummary, Verification
+from convkit.verify.numeric import ReferenceRun
+
+if TYPE_CHECKING:
+    from convkit.compiler.repair import Candidate
+    from convkit.targets import Target
+
+
+def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> tuple[Graph, LayoutStats]:
+    """Lower a model in normal form to the TFLite graph that is written; `model` is widened to float32."""
+    options = options or CompileOptions()
+    graph, layout = assign_layout(simplify(lower(model)), options.io_layout)
+    graph = simplify(graph)
+    if options.precision == "fp16":
+        to_fp16_weights(graph)
+    assign_versions(graph)
+    return graph, layout
+
+
+def emitter(target: Target, options: CompileOptions) -> Emitter:
+    """The emitter for a target that reads TFLite."""
+    return TFLiteEmitter(target.pipeline, options)
+
+
+@dataclass(frozen=True)
+class TFLiteEmitter(Emitter):
+    """Lowered with its layout, quantized on the lowered graph, verified in LiteRT's interpreter."""
+
+    writes: ClassVar[bool] = True
+    quantizes: ClassVar[bool] = True
+    widens: ClassVar[bool] = True
+
+    def lower(self, model: ir.Model) -> Lowered:
+        model, spelled = self.spell(model)
+        floats, layout = lower_to_tflite(model, self.options)
+        graph, wanted = floats, self.options.quantization
+        if wanted is not None:
+            from convkit.quantize.quantizer import provisional
+
+            graph = provisional(floats, wanted.settings)
+            assign_versions(graph)
+        return Lowered(model, floats, graph, layout, spelled)
+
+    def quantize(self, lowered: Lowered, interface: Interface) -> tuple[Lowered, QuantizationSummary | None]:
+        from convkit.compiler.quantized import quantize_stage
+
+        wanted = self.options.quantization
+        assert wanted is not None
+        quantized, summary = quantize_stage(wanted, lowered.floats, interface)
+        assign_versions(quantized.graph)
+        return replace(lowered, graph=quantized.graph), summary
+
+    def files(self, lowered: Lowered) -> dict[str, bytes]:
+        return {f"{self.options.stem}.tflite": bytes(serialize(lowered.graph))}
+
+    def confirm(
+        self,
+        candidate: Candidate,
+        files: dict[str, bytes],
+        interface: Interface,
+        reference: Callable[[], ReferenceRun],
+    ) -> Verification | None:
+        if self.options.quantization is None:
+            (artifact,) = files.values()
+        else:  # what quantization costs is measured apart
+            artifact = bytes(serialize(candidate.floats))
+        return confirm(reference(), candidate, artifact, interface, self.options)

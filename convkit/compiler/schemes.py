@@ -1,0 +1,36 @@
+"""Whether anybody quantizes for a target as it is asked for: told before a model is read."""
+
+from __future__ import annotations
+
+from convkit.compiler.emit import Emitter
+from convkit.compiler.options import CompileOptions
+from convkit.compiler.vendor import Vendor
+from convkit.diagnostics import error
+from convkit.targets import Target
+
+
+def need_quantizer(target: Target, options: CompileOptions, emitter: Emitter, vendor: Vendor | None) -> None:
+    """Raise ConvkitError "scheme-not-taken" for a scheme that the target does not take, "not-quantized" where
+    nobody quantizes for it so."""
+    if options.quantization is None:
+        return
+    settings = options.quantization.settings
+    taken = (*target.quantization, *(("fp16",) if target.precision == "float16" else ()))
+    if target.quantization and settings.scheme not in taken:
+        raise error(
+            "scheme-not-taken",
+            f"target {target.name} does not take {settings.scheme}",
+            help=f"it takes {', '.join(taken)}",
+        )
+    if not emitter.quantizes and (vendor is None or not vendor.quantizes):
+        raise error(
+            "not-quantized",
+            f"neither convkit nor its backend quantizes so what {target.name} reads",
+            help="leave --quantize out, or quantize by the vendor's own tool",
+        )
+    if emitter.quantizes and vendor is not None and target.dialect == "onnx" and settings.io == "int":
+        raise error(
+            "not-quantized",
+            f"the file for {target.name} has a float interface: it is verified on the model's own inputs",
+            help="leave --io out, or write the Q/DQ model alone by --no-vendor",
+        )
