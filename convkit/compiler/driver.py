@@ -115,7 +115,8 @@ class Compilation:
         """All stages."""
         options = self.options
         need_quantizer(self.target, self.options, self.emitter, self.vendor)
-        if not (self.emitter.writes or self.vendor is not None or options.judge_only):
+        written = self.emitter.writes or self.vendor is not None
+        if not written and (options.verify or options.oracle):
             raise judged_only(self.target.name)
         if self.vendor is not None:
             self.vendor.need()
