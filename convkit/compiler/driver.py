@@ -72,17 +72,18 @@ class Compilation:
             manager.run(model)
         return manager
 
-    def cure_float16(self, model: ir.Model, inputs: Callable[[], ReferenceRun]) -> ir.Model:
+    def cure_float16(self, model: ir.Model, reference: Callable[[], ReferenceRun]) -> ir.Model:
         """The model as a target that computes in float16 needs it; `self.float16` tells what was found."""
-        if self.target.precision != "float16" or not self.options.verify or not at_risk(model):
+        if self.target.precision != "float16" or not self.options.verify:
             return model
         with self.clock.stage("float16"):
-            given = inputs()
             try:
-                self.float16 = float16_stage(model, [given.inputs], given.described)
+                if self.options.precision == "fp16" or at_risk(model, lambda: reference().inputs):
+                    given = reference()
+                    self.float16 = float16_stage(model, [given.inputs], given.described)
             except RunError:  # onnxruntime lacks an operator: nothing can be emulated
                 return model
-        return self.float16.model
+        return model if self.float16 is None else self.float16.model
 
     def judged(self, model: ir.Model, lowered: Lowered) -> Candidate:
         """How the target judges what a model in normal form lowers to."""

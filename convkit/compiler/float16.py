@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -15,7 +15,18 @@ from convkit.ir.origin import origin_of
 from convkit.passes.float16.facts import Cure, note_cure
 from convkit.report import Finding, Float16Summary, OutputError
 from convkit.rewrite import RewriteStats, apply_rewrites, get_rewrite, load_package
-from convkit.verify.float16 import LARGEST, SMALLEST, Arrays, Extent, Inner, emulated, measure, run, spell
+from convkit.verify.float16 import (
+    LARGEST,
+    SMALLEST,
+    Arrays,
+    Extent,
+    Inner,
+    bounds,
+    emulated,
+    measure,
+    run,
+    spell,
+)
 from convkit.verify.numeric import FLOAT16_TOLERANCE, compare
 
 _ROOM = LARGEST / 4  # sums and squares are kept below this: other inputs may be larger
@@ -39,17 +50,19 @@ class Float16Result:
     findings: tuple[Finding, ...]
 
 
-def at_risk(model: ir.Model) -> bool:
-    """Whether float16 can overflow or vanish in a model by what it is made of: constants out of range, sums
-    of squares, long sums, powers."""
-    for node in model.graph:
-        if node.op_type in _NORMS or node.op_type in _GROWING:
-            return True
-        if node.op_type in _SUMS and _terms(node) >= _LONG_SUM:
-            return True
-        if any(_out_of_range(value) for value in node.inputs):
-            return True
-    return False
+def at_risk(model: ir.Model, inputs: Callable[[], Arrays]) -> bool:
+    """Whether float16 overflows or vanishes in a model: by its constants and epsilons, else by how large its
+    sums, powers and sums of squares grow on `inputs`, which are asked for only where it has any."""
+    if any(_out_of_range(value) for node in model.graph for value in node.inputs):
+        return True
+    if any(attr(node, "epsilon", 1e-5) < SMALLEST for node in model.graph if node.op_type in _NORMS):
+        return True
+    watched = [node for node in model.graph if _grows(node)]
+    return bool(watched) and not max(bounds(model, watched, inputs())) <= LARGEST
+
+
+def _grows(node: ir.Node) -> bool:
+    return node.op_type in (*_NORMS, *_GROWING) or (node.op_type in _SUMS and _terms(node) >= _LONG_SUM)
 
 
 def _terms(node: ir.Node) -> float:

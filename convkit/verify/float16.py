@@ -237,8 +237,46 @@ def measure(spelled: Spelled, samples: Sequence[Arrays]) -> dict[str, Extent]:
     return found
 
 
-def _appended(graph: ir.Graph, op_type: str, x: ir.Value, name: str, **attributes: int) -> ir.Value:
-    node = ir.node(op_type, [x], attributes, name=name)
+def bounds(model: ir.Model, nodes: Iterable[ir.Node], sample: Arrays) -> list[float]:
+    """Upper bounds of what `nodes` of a model compute inside, in one run: the squares that a normalization
+    sums, the sum that a mean divides, else the result."""
+    wanted = {node.name: node for node in nodes}
+    probe = model.clone()
+    factors = []
+    for node in [n for n in probe.graph if n.name in wanted]:
+        name, x, y = node.name or "", node.inputs[0], node.outputs[0]
+        assert x is not None
+        if node.op_type.endswith("Normalization"):
+            groups = attr(node, "num_groups", 0)
+            axes = list(range(1, rank_of(x))) if groups else _axes(node)
+            size = _appended(probe.graph, "ReduceSumSquare", x, f"{name}/size", axes)
+            factors.append(1.0)
+        else:
+            size = _appended(probe.graph, "Abs", y, f"{name}/size")
+            mean = node.op_type in ("GlobalAveragePool", "ReduceMean")
+            factors.append(prod(shape_of(x)) / prod(shape_of(y)) if mean else 1.0)
+        probe.graph.outputs.append(_appended(probe.graph, "ReduceMax", size, f"{name}/most", keepdims=0))
+    found = Reference(ir.to_proto(probe).SerializeToString()).run(sample)
+    most = [float(found[v.name or ""]) for v in probe.graph.outputs[-len(factors) :]]
+    return [size * factor for size, factor in zip(most, factors, strict=True)]
+
+
+def _appended(
+    graph: ir.Graph, op_type: str, x: ir.Value, name: str, axes: Sequence[int] = (), **attributes: int
+) -> ir.Value:
+    inputs = [x]
+    if axes:
+        along = ir.tensor(np.array(axes, np.int64), name=f"{name}/axes")
+        inputs.append(
+            ir.Value(
+                name=along.name,
+                shape=ir.Shape([len(axes)]),
+                type=ir.TensorType(along.dtype),
+                const_value=along,
+            )
+        )
+        graph.register_initializer(inputs[1])
+    node = ir.node(op_type, inputs, attributes, name=name)
     infer_node(node)
     node.outputs[0].name = name
     graph.append(node)

@@ -66,7 +66,7 @@ def _sqnr(want: Arrays, got: Arrays) -> float:
 
 def test_a_transformer_block_is_cured(block: tuple[ir.Model, list[Arrays]]) -> None:
     model, samples = block
-    assert at_risk(model)
+    assert at_risk(model, dict)  # by its mask and its epsilons alone
     wanted = run(model, samples)
     (spoiled,) = run(emulated(model), samples).values()
     assert np.isnan(spoiled).any()
@@ -133,7 +133,25 @@ class _Plain(nn.Module):
 
 
 def test_a_plain_network_is_not_at_risk() -> None:
-    assert not at_risk(normal_form(_Plain(), 1, 3, 8, 8))
+    assert not at_risk(normal_form(_Plain(), 1, 3, 8, 8), dict)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "fits", "spills"),
+    [
+        (nn.LayerNorm(64), (1, 4, 64), 30, 40),  # 64 x 30^2 = 57600
+        (nn.GroupNorm(1, 4), (1, 4, 4, 4), 30, 40),
+        (_Mean(), (1, 2, 96, 96), 7, 8),  # 9216 x 7 = 64512
+        (_Square(), (1, 4096), 3.9, 4.1),
+    ],
+)
+def test_sums_are_at_risk_by_how_large_they_grow(
+    module: nn.Module, shape: tuple[int, ...], fits: float, spills: float
+) -> None:
+    model = _export(module, torch.zeros(*shape))
+    name = model.graph.inputs[0].name or ""
+    assert not at_risk(model, lambda: {name: np.full(shape, fits, np.float32)})
+    assert at_risk(model, lambda: {name: np.full(shape, spills, np.float32)})
 
 
 @pytest.mark.parametrize("norm", [nn.LayerNorm(8), nn.GroupNorm(2, 6), nn.InstanceNorm2d(6, affine=True)])
