@@ -29,6 +29,7 @@ import onnx_ir as ir
 
 from convkit.diagnostics import ConvkitError
 from convkit.frontends.onnx import load_onnx
+from convkit.ir.facts import dtype_of
 from convkit.ir.infer import NEWEST_OPSET, schema_of
 from convkit.ir.normal import normalize
 from convkit.passes.pipeline import PassManager, default_pipeline
@@ -72,17 +73,25 @@ def compile_normal(model: ir.Model, carry: bool = False) -> Program:
 
 
 def compile_tflite(model: ir.Model) -> Program:
-    """The model as a TFLite file in LiteRT's interpreter. Changes `model`."""
+    """The model as a TFLite file in LiteRT's interpreter. Changes `model`.
+
+    Integers of 4 and 2 bits come and go as what they are, though the file holds each in a byte.
+    """
     from convkit.compiler.emit.tflite import lower_to_tflite
+    from convkit.dialects.tflite.schema import held_in
     from convkit.dialects.tflite.writer import serialize
     from convkit.verify.runners import run_tflite
 
     _optimize(model)
+    dtypes = [dtype_of(value).numpy() for value in model.graph.outputs]
     artifact = bytes(serialize(lower_to_tflite(model)[0]))
     names = [value.name or "" for value in model.graph.inputs]
 
     def run(inputs: Arrays) -> list[np.ndarray]:
-        return run_tflite(artifact, [inputs[name] for name in names], threads=1)
+        given = [inputs[name] for name in names]
+        held = [array.astype(held_in(array.dtype), copy=False) for array in given]
+        found = run_tflite(artifact, held, threads=1)
+        return [y if held_in(t) == t else y.astype(t) for y, t in zip(found, dtypes, strict=True)]
 
     return run
 

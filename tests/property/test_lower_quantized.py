@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
+from convkit.backend_onnx import TFLiteBackend
 from convkit.diagnostics import ConvkitError
 from tests.helpers import check_lowering, normal, one_node
 
@@ -126,3 +130,37 @@ def test_blocked_quantization(dtype: type, block: int, axis: int, constant: bool
     ):
         given_, known = (inputs, scales) if constant else ({**inputs, **scales}, {})
         check_lowering(one_node(op_type, given_, known, **options), given_)
+
+
+NARROW = [ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.int2, ml_dtypes.uint2]
+
+
+def _run(node: onnx.NodeProto, *inputs: np.ndarray) -> np.ndarray:
+    (found,) = TFLiteBackend.run_node(node, list(inputs), opset_version=25)
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize("narrow", NARROW)
+@pytest.mark.parametrize("source", [np.float32, np.int8, np.uint8, np.int32, np.int64])
+def test_narrow_integers_take_the_last_bits(narrow: type, source: type) -> None:
+    wide = np.arange(0 if np.dtype(source).kind == "u" else -40, 41).astype(source)
+    to = int(helper.np_dtype_to_tensor_dtype(np.dtype(narrow)))
+    found = _run(helper.make_node("Cast", ["x"], ["y"], to=to), wide)
+    assert found.dtype == narrow
+    np.testing.assert_array_equal(found, wide.astype(np.int64).astype(narrow))
+    back = int(helper.np_dtype_to_tensor_dtype(np.dtype(source)))
+    same = _run(helper.make_node("Cast", ["x"], ["y"], to=back), found)
+    np.testing.assert_array_equal(same, found.astype(source))
+    turned = _run(helper.make_node("Transpose", ["x"], ["y"]), found[:40].reshape(8, 5))
+    np.testing.assert_array_equal(turned, found[:40].reshape(8, 5).T)
+
+
+@pytest.mark.parametrize("narrow", NARROW)
+def test_narrow_quantization_saturates(narrow: type) -> None:
+    limits = ml_dtypes.iinfo(narrow)  # type: ignore[no-untyped-call]
+    x, scale, zero = np.linspace(-20, 20, 81, dtype=np.float32), np.float32(0.5), np.array(1, narrow)
+    quantized = _run(helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"]), x, scale, zero)
+    wanted = np.clip(np.rint(x / scale) + 1, limits.min, limits.max)
+    np.testing.assert_array_equal(quantized.astype(np.float32), wanted)
+    back = _run(helper.make_node("DequantizeLinear", ["x", "s", "z"], ["y"]), quantized, scale, zero)
+    np.testing.assert_array_equal(back, (wanted - 1) * scale)

@@ -71,13 +71,32 @@ def type_name(dtype: np.dtype[Any]) -> str:
     return _TYPE_NAMES[dtype]
 
 
+_HELD_IN = {
+    np.dtype(narrow): np.dtype(np.int8 if signed else np.uint8)
+    for narrow, signed in (
+        (ml_dtypes.int4, True),
+        (ml_dtypes.uint4, False),
+        (ml_dtypes.int2, True),
+        (ml_dtypes.uint2, False),
+    )
+}
+
+
+def held_in(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that holds values at run time: a byte for an integer of 4 or 2 bits, which LiteRT has in
+    constants at most; otherwise the dtype itself."""
+    return _HELD_IN.get(dtype, dtype)
+
+
+def integer_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The least and the largest integer of a dtype, also of 4 or 2 bits."""
+    limits = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+    return int(limits.min), int(limits.max)
+
+
 def not_computed(dtype: np.dtype[Any]) -> str | None:
     """Why no operator can compute, and no interface hold, this dtype; None if they can."""
-    if dtype not in _TYPE_NAMES:
-        return f"TFLite has no element type {dtype}"
-    if dtype == _TENSOR_TYPES["INT4"]:
-        return "LiteRT holds int4 in constants only"
-    return None
+    return None if dtype in _TYPE_NAMES and dtype not in _HELD_IN else f"TFLite has no element type {dtype}"
 
 
 def dtype_named(name: str) -> np.dtype[Any]:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from convkit.diagnostics import ConvkitError, Diagnostic, Location, error
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.kernels import computed_in, max_rank, value_input
-from convkit.dialects.tflite.schema import not_computed, type_name
+from convkit.dialects.tflite.schema import held_in, not_computed, type_name
 from convkit.dialects.unsupported import UnsupportedError
 from convkit.ir.facts import dtype_of, input_at, ints, shape_of
 from convkit.ir.normal import spell_out_nodes
@@ -76,10 +76,10 @@ class Builder:
         if known is None:
             if value.const_value is None:
                 raise UnsupportedError(f"value {value.name!r} was never computed")
-            array = value.const_value.numpy()
-            known = self._tensors[value] = Tensor(
-                self.name(value.name or "const"), array.shape, array.dtype, np.asarray(array)
-            )
+            array = np.asarray(value.const_value.numpy())
+            array = array.astype(held_in(array.dtype), copy=False)
+            name = self.name(value.name or "const")
+            known = self._tensors[value] = Tensor(name, array.shape, array.dtype, array)
         return known
 
     def inputs(self, node: ir.Node, count: int | None = None) -> list[Tensor | None]:
@@ -315,10 +315,11 @@ class Builder:
         )
 
     def _interface(self, value: ir.Value) -> Tensor:
-        why = not_computed(dtype_of(value).numpy())
+        dtype = held_in(dtype_of(value).numpy())
+        why = not_computed(dtype)
         if why is not None:
             raise error("element-type", f"{value.name!r} is of {dtype_of(value)}: {why}")
-        tensor = Tensor(self.name(value.name or "input"), shape_of(value), dtype_of(value).numpy())
+        tensor = Tensor(self.name(value.name or "input"), shape_of(value), dtype)
         self._tensors[value] = tensor
         return tensor
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from convkit.dialects.tflite.graph import Tensor
 from convkit.dialects.tflite.lowering.builder import Builder, UnsupportedError, lowers
 from convkit.dialects.tflite.lowering.movement import broadcast
-from convkit.dialects.tflite.schema import type_name
+from convkit.dialects.tflite.schema import held_in, integer_limits, type_name
 from convkit.ir.facts import attr, dtype_of, is_op
 
 _UNARY = {
@@ -212,14 +212,25 @@ def where(b: Builder, node: ir.Node) -> Tensor:
 
 @lowers("Cast")
 def cast(b: Builder, node: ir.Node) -> Tensor:
-    """x in another element type; TFLite converts as C++ does, which is what ONNX asks."""
+    """x in another element type; TFLite converts as C++ does, which is what ONNX asks.
+
+    Integers of 4 and 2 bits, which are held in a byte, take the last bits of the whole number.
+    """
     x = b.input(node)
-    dtype = dtype_of(node.outputs[0])
+    wanted = dtype_of(node.outputs[0])
+    dtype = wanted.numpy()
+    held = held_in(dtype)
     try:
-        type_name(dtype.numpy())
+        type_name(held)
     except (KeyError, TypeError):
-        raise UnsupportedError(f"TFLite has no element type {dtype}") from None
-    return b.cast(x, dtype.numpy())
+        raise UnsupportedError(f"TFLite has no element type {wanted}") from None
+    if held == dtype or x.dtype == np.bool_:
+        return b.cast(x, held)
+    low, high = integer_limits(dtype)
+    whole = b.cast(x, np.int64 if x.dtype.itemsize > 4 or x.dtype == np.uint32 else np.int32)
+    moved = b.binary("SUB", whole, b.scalar_like(whole, low))
+    turned = b.binary("FLOOR_MOD", moved, b.scalar_like(whole, high - low + 1))
+    return b.cast(b.binary("ADD", turned, b.scalar_like(whole, low)), held)
 
 
 @lowers("Identity")

@@ -20,6 +20,7 @@ from convkit.dialects.tflite.lowering.indexing import window
 from convkit.dialects.tflite.lowering.matmul import multiply
 from convkit.dialects.tflite.lowering.movement import repeat
 from convkit.dialects.tflite.lowering.reductions import reduce
+from convkit.dialects.tflite.schema import held_in, integer_limits
 from convkit.ir.facts import attr, dtype_of
 
 _EXACT = 2**24
@@ -75,15 +76,16 @@ def _centered(b: Builder, x: Tensor, zero: Tensor | None, axis: int = 0) -> Tens
 
 def _quantized(b: Builder, y: Tensor, zero: Tensor | None, dtype: np.dtype[Any]) -> Tensor:
     """round(y) + zero, saturated to the integer type."""
-    if dtype.kind not in "iu" or dtype.itemsize > 2:
+    held = held_in(dtype)
+    if held.kind not in "iu" or held.itemsize > 2:
         raise UnsupportedError(f"there is no kernel that quantizes to {dtype}")
     y = b.unary("ROUND", y)
     if zero is not None and not (zero.data is not None and not np.any(zero.data)):
         y = b.binary("ADD", y, b.cast(zero, np.float32))
-    limits = np.iinfo(dtype)
-    y = b.binary("MAXIMUM", y, b.scalar_like(y, limits.min))
-    y = b.binary("MINIMUM", y, b.scalar_like(y, limits.max))
-    return b.cast(y, dtype)
+    low, high = integer_limits(dtype)
+    y = b.binary("MAXIMUM", y, b.scalar_like(y, low))
+    y = b.binary("MINIMUM", y, b.scalar_like(y, high))
+    return b.cast(y, held)
 
 
 @lowers("QuantizeLinear")
