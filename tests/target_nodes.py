@@ -248,6 +248,8 @@ def _onnx_bases(code: str) -> Iterator[Op]:
     yield op
     if code == "Pad":
         yield replace(op, inputs=[*op.inputs, _operand("axes", np.arange(4))])
+    if code == "Gather":  # one slice taken away
+        yield replace(op, options={"axis": 2}, outputs=[_operand("less", _MAP[:3])])
     if code in {"LSTM", "GRU", "RNN"}:
         yield replace(op, inputs=[_operand(role, _MAP) for role in roles])
     if code in {"Max", "Min"}:

@@ -16,6 +16,7 @@ from convkit.dialects.onnx.write import to_onnx
 from convkit.ir.facts import dtype_of, shape_of
 
 _OPSET = 17  # the toolkit reads 19, but knows Mish and others only spelled out
+_SECONDS = 600  # there are models that the toolkit never stops rewriting
 _BYTES_ONLY = ("rv1103", "rv1103b", "rv1106", "rv1106b")
 _PLATFORMS = ("rk3588", "rk3576", "rk3566", "rk3568", "rk3562", "rv1126b", "rk2118", *_BYTES_ONLY)
 _MOVES = {
@@ -107,6 +108,7 @@ class Rknn(Backend):
                 "samples": "samples.npz" if samples else None,
                 **request,
             },
+            seconds=_SECONDS,
         )
 
 
@@ -164,7 +166,7 @@ def _placed(work: Work, reply: Mapping[str, Any]) -> list[Placed]:
         index = _owner(row["name"].partition(":")[2], ends)
         if index is not None:
             rows.setdefault(index, []).append(row)
-    return [_verdict(rows.get(i, []), reply["warnings"]) for i in range(len(work.graph.ops))]
+    return [_verdict(op.code, rows.get(i, []), reply["warnings"]) for i, op in enumerate(work.graph.ops)]
 
 
 def _owner(name: str, ends: Mapping[str, int]) -> int | None:
@@ -176,9 +178,10 @@ def _owner(name: str, ends: Mapping[str, int]) -> int | None:
     return ends[max(known, key=len)] if known else None
 
 
-def _verdict(rows: Sequence[Mapping[str, str]], warnings: Sequence[str]) -> Placed:
-    work = [row for row in rows if row["type"] not in _MOVES] or rows
-    types = list(dict.fromkeys(row["type"] for row in work if row["target"] != "NPU"))
+def _verdict(code: str, rows: Sequence[Mapping[str, str]], warnings: Sequence[str]) -> Placed:
+    """By the rows that do the operator's work, not by those that bring its data into form."""
+    own = [row for row in rows if row["type"] == code] or [row for row in rows if row["type"] not in _MOVES]
+    types = list(dict.fromkeys(row["type"] for row in own or rows if row["target"] != "NPU"))
     if not types:
         return Placed(True)
     said = [line for line in warnings if line.startswith(tuple(types)) and "qtype" not in line]

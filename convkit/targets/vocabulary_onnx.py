@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from convkit.dialects.onnx.schema import tensors_of_role
 from convkit.dialects.tflite.graph import Op, Tensor
 from convkit.targets.vocabulary import Tensors, predicate
@@ -26,6 +28,15 @@ def channels(op: Op, tensor: Tensors) -> int | None:
         return None
     size = only.shape[1] if only.rank > 1 else only.shape[0] if only.rank else 1
     return size if size >= 0 else None
+
+
+@predicate(dialects=ONNX)
+def map_size(op: Op, tensor: Tensors) -> int | None:
+    """Number of elements of one channel of a tensor: what its third and further dimensions hold (1 if none)."""
+    only = tensor[0] if len(tensor) == 1 else None
+    if only is None or any(size < 0 for size in only.shape):
+        return None
+    return prod(only.shape[2:])
 
 
 @predicate("kernel.h", needs="input", dialects=ONNX)
