@@ -248,6 +248,7 @@ def _onnx_bases(code: str) -> Iterator[Op]:
     yield op
     if code == "Pad":
         yield replace(op, inputs=[*op.inputs, _operand("axes", np.arange(4))])
+        yield replace(op, inputs=[_operand("six", (1, 6, 6, 6)), *op.inputs[1:]])
     if code == "Gather":  # one slice taken away
         yield replace(op, options={"axis": 2}, outputs=[_operand("less", _MAP[:3])])
     if code in {"LSTM", "GRU", "RNN"}:

@@ -123,7 +123,9 @@ class Vendor:
         if isinstance(placement, str):
             return Finding("oracle-unavailable", f"{self.backend.name} tells no placement: {placement}")
         chain = self.backend.toolchain
-        tool = self.backend.name if chain is None else (*chain.bare, *chain.requirements)[0].replace("==", " ")
+        tool = (
+            self.backend.name if chain is None else (*chain.bare, *chain.requirements)[0].replace("==", " ")
+        )
         return self._answer(candidate, placement, tool)
 
     @contextmanager

@@ -32,7 +32,7 @@ def channels(op: Op, tensor: Tensors) -> int | None:
 
 @predicate(dialects=ONNX)
 def map_size(op: Op, tensor: Tensors) -> int | None:
-    """Number of elements of one channel of a tensor: what its third and further dimensions hold (1 if none)."""
+    """Number of elements of one channel of a tensor: of its third and further dimensions (1 if none)."""
     only = tensor[0] if len(tensor) == 1 else None
     if only is None or any(size < 0 for size in only.shape):
         return None
