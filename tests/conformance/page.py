@@ -36,6 +36,12 @@ Counted for TFLite are all cases but those that need an element type or a kind o
 that train, or that draw random numbers: {outside}.
 """
 
+_REFUSED = """\
+TFLite has float64, but no arithmetic in it, and it is not narrowed to float32 unasked, which would lose
+digits. An output whose size the data decide has no static shape, and every target's lowering needs
+one.
+"""
+
 _COLUMNS = (
     *("operator", "cases", "onnxruntime", "normal: passed", "refused", "failed"),
     *("tflite: passed", "bound", "refused", "failed", "onnx2tf: passed"),
@@ -56,6 +62,7 @@ def render(stored: Stored) -> str:
         ),
         *_totals(stored.rows),
         "\n## What is refused or fails in TFLite\n",
+        _REFUSED,
         *_reasons(stored.rows),
         "\n## By operator\n",
         *_operators(stored.rows, _peer()),
