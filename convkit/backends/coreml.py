@@ -51,7 +51,8 @@ class CoreMl(Backend):
         elif work.inputs:
             found = load_arrays(work.scratch / "outputs.npz")
             outputs = {
-                v.name or "": a.astype(dtype_of(v).numpy()).reshape(shape_of(v)) for v, a in zip(values, found)
+                v.name or "": a.astype(dtype_of(v).numpy()).reshape(shape_of(v))
+                for v, a in zip(values, found)
             }
         renamed = zip([*work.model.graph.inputs, *values], [*reply["inputs"], *reply["outputs"]], strict=True)
         return Built(
@@ -84,7 +85,10 @@ def resizing(node: ir.Node) -> dict[str, Any]:
             repeated = [np.repeat(np.eye(a.size), f, axis=0) for a, f in zip(axes[2:], factors)]
             if all(np.array_equal(m, r) for m, r in zip(spread[2:], repeated)):
                 return {"operator": "nearest", "factors": factors}
-            if mode == "linear" and attr(node, "coordinate_transformation_mode", "half_pixel") == "half_pixel":
+            if (
+                mode == "linear"
+                and attr(node, "coordinate_transformation_mode", "half_pixel") == "half_pixel"
+            ):
                 return {"operator": "bilinear", "factors": factors}
     moved = [at for at, same in enumerate(still) if not same]
     return {"operator": "matrices", "axes": moved, "matrices": [spread[at].tolist() for at in moved]}

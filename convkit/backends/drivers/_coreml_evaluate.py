@@ -16,7 +16,11 @@ OWN = {}
 def reload(package, target):
     """The number of operators that the package's program has, and the program."""
     spec = load_spec(package)
-    program = load(spec, specification_version=spec.specificationVersion, file_weights_dir=f"{package}/Data/com.apple.CoreML/weights")
+    program = load(
+        spec,
+        specification_version=spec.specificationVersion,
+        file_weights_dir=f"{package}/Data/com.apple.CoreML/weights",
+    )
     operators = [op for op in program.functions["main"].operations if op.op_type != "const"]
     return len(operators), program
 
@@ -88,7 +92,8 @@ def pads_of(pad_type, pad, rank, size, kernel, strides, dilations):
     if pad_type == "valid":
         return [(0, 0)] * (rank - 2)
     total = [
-        max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in zip(size, kernel, strides, dilations)
+        max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        for n, k, s, d in zip(size, kernel, strides, dilations)
     ]
     return [(t // 2, t - t // 2) if pad_type == "same" else (t - t // 2, t // 2) for t in total]
 
@@ -193,7 +198,17 @@ def silu(x):
 
 
 @computes("lstm")
-def lstm(x, initial_h, initial_c, weight_ih, weight_hh, bias=None, direction="forward", output_sequence=False, **rest):
+def lstm(
+    x,
+    initial_h,
+    initial_c,
+    weight_ih,
+    weight_hh,
+    bias=None,
+    direction="forward",
+    output_sequence=False,
+    **rest,
+):
     def sigmoid(v):
         return 1 / (1 + np.exp(-v))
 
@@ -233,7 +248,7 @@ def upsample_bilinear(x, scale_factor_height, scale_factor_width, align_corners,
 
 @computes("pixel_shuffle", "depth_to_space")
 def to_space(x, upscale_factor=None, block_size=None):
-    n, c, h, w = x.shape
+    n, _, h, w = x.shape
     b = int(upscale_factor or block_size)
     if upscale_factor:
         return x.reshape(n, -1, b, b, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, -1, h * b, w * b)

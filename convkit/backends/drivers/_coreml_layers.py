@@ -3,8 +3,7 @@
 import numpy as np
 from _coreml_net import lowers
 from _protocol import Refused
-from coremltools.converters.mil import Builder as mb
-
+from coremltools.converters.mil import Builder as mb  # noqa: N813 - its usual name
 
 _GATES = (b"Sigmoid", b"Tanh", b"Tanh")
 
@@ -161,7 +160,11 @@ def lstm(net, node, attributes):
     size = attributes["hidden_size"]
     plain = net.value(node, 4) is None and net.value(node, 7) is None
     plain = plain and attributes.get("direction", "forward") in ("forward", "reverse")
-    plain = plain and [a.decode() for a in attributes.get("activations", _GATES)] == ["Sigmoid", "Tanh", "Tanh"]
+    plain = plain and [a.decode() for a in attributes.get("activations", _GATES)] == [
+        "Sigmoid",
+        "Tanh",
+        "Tanh",
+    ]
     if not plain or attributes.get("layout", 0) or attributes.get("input_forget", 0) or "clip" in attributes:
         raise Refused("an LSTM of two directions, with lengths, peepholes, clipping, or other activations")
 
@@ -175,9 +178,10 @@ def lstm(net, node, attributes):
     states = [zeros if s is None else mb.reshape(x=s, shape=[batch, size]) for s in states]
     both = np.zeros(8 * size, np.float32) if bias is None else bias[0]
     y, h, c = mb.lstm(
-        x=x, initial_h=states[0], initial_c=states[1], weight_ih=gates(weight[0]), weight_hh=gates(recurrent[0]),
-        bias=gates(both[: 4 * size] + both[4 * size :]), output_sequence=True,
-        direction=attributes.get("direction", "forward"),
+        x=x, initial_h=states[0], initial_c=states[1],
+        weight_ih=gates(weight[0]), weight_hh=gates(recurrent[0]),
+        bias=gates(both[: 4 * size] + both[4 * size :]),
+        output_sequence=True, direction=attributes.get("direction", "forward"),
     )  # fmt: skip
     return [
         mb.expand_dims(x=y, axes=[1]),

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from _coreml_net import Net, clean, lowers
 from _protocol import Refused
-from coremltools.converters.mil import Builder as mb
+from coremltools.converters.mil import Builder as mb  # noqa: N813 - its usual name
 from coremltools.converters.mil.mil import Function, Program, types
 
 TYPES = onnx.TensorProto
@@ -78,7 +78,8 @@ def log(net, node, attributes):
 def with_alpha(net, node, attributes):
     """An activation with one number."""
     operator, default = {
-        "LeakyRelu": (mb.leaky_relu, 0.01), "Elu": (mb.elu, 1.0), "ThresholdedRelu": (mb.thresholded_relu, 1.0),
+        "LeakyRelu": (mb.leaky_relu, 0.01), "Elu": (mb.elu, 1.0),
+        "ThresholdedRelu": (mb.thresholded_relu, 1.0),
     }[node.op_type]  # fmt: skip
     return operator(x=net.value(node, 0), alpha=float(attributes.get("alpha", default)))
 
@@ -317,17 +318,25 @@ def tile(net, node, attributes):
 
 @lowers("Pad")
 def pad(net, node, attributes):
-    """`pad`; reflection and edges of the last two dimensions only."""
+    """`pad`; other modes than constant are of the last dimension, which each padded one becomes in turn."""
     x, amounts = net.value(node, 0), net.ints(node, 1)
     rank, axes = len(x.shape), net.ints(node, 3)
     axes = list(range(rank)) if axes is None else [a % rank for a in axes]
     pairs = {a: (amounts[i], amounts[len(axes) + i]) for i, a in enumerate(axes)}
-    flat = [n for a in range(rank) for n in pairs.get(a, (0, 0))]
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(attributes.get("mode", "constant"))
-    if mode is None or min(flat) < 0 or (mode != "constant" and any(flat[:-4])):
-        raise Refused(f"Pad {attributes.get('mode')} by {flat}")
-    value = net.constant(node, 2)
-    return mb.pad(x=x, pad=flat, mode=mode, constant_val=0.0 if value is None else float(value.item()))
+    modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+    mode = modes.get(attributes.get("mode", "constant"))
+    if mode is None or min(amounts) < 0:
+        raise Refused(f"Pad {attributes['mode']} by {amounts}")
+    if mode == "constant":
+        value = net.constant(node, 2)
+        flat = [n for a in range(rank) for n in pairs.get(a, (0, 0))]
+        return mb.pad(x=x, pad=flat, mode=mode, constant_val=0.0 if value is None else float(value.item()))
+    for axis, pair in pairs.items():
+        if any(pair):
+            order = [i for i in range(rank) if i != axis] + [axis]
+            padded = mb.pad(x=mb.transpose(x=x, perm=order), pad=list(pair), mode=mode)
+            x = mb.transpose(x=padded, perm=np.argsort(order).tolist())
+    return x
 
 
 @lowers("Gather")

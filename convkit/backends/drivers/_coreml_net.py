@@ -10,7 +10,7 @@ LOWERINGS = {}
 
 
 def lowers(*names):
-    """Decorator: the function takes (net, node, attributes) and returns the node's value, or a list of them."""
+    """Decorator: the function takes (net, node, attributes) and returns the node's value or values."""
 
     def keep(function):
         LOWERINGS.update(dict.fromkeys(names, function))

@@ -36,7 +36,7 @@ def compile(request):
         raise Refused(f"coremltools: {said}") from said
     model.user_defined_metadata.clear()
     model.save(PACKAGE)
-    settle_identifiers()
+    settle()
     operators, reloaded = _coreml_evaluate.reload(PACKAGE, target)
     reply = {
         "tool": f"coremltools {version('coremltools')}",
@@ -53,8 +53,13 @@ def compile(request):
     return reply
 
 
-def settle_identifiers():
-    """The same package has the same bytes: its parts are identified by their paths."""
+def settle():
+    """The same package has the same bytes: maps are written in order, parts are identified by their paths."""
+    from coremltools.models.utils import load_spec
+
+    Path(PACKAGE, "Data", "com.apple.CoreML", "model.mlmodel").write_bytes(
+        load_spec(PACKAGE).SerializeToString(deterministic=True)
+    )
     path = Path(PACKAGE, "Manifest.json")
     manifest = json.loads(path.read_text())
     entries = manifest["itemInfoEntries"]
