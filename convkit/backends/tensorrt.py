@@ -60,7 +60,9 @@ class TensorRt(Backend):
                 f"trtexec --onnx={stem}.onnx --saveEngine={stem}.engine {words}".rstrip(),
                 f"python {stem}.build.py {stem}.onnx {stem}.engine {words}".rstrip(),
             ),
-            notes=tuple(f"input {name} is int32 in the file: this TensorRT has no int64" for name in narrowed),
+            notes=tuple(
+                f"input {name} is int32 in the file: this TensorRT has no int64" for name in narrowed
+            ),
         )
 
 
@@ -100,7 +102,9 @@ def _run(source: bytes, work: Work, narrowed: list[str]) -> dict[str, np.ndarray
     """What the written file computes in onnxruntime."""
     from convkit.verify.runners import OnnxRuntime
 
-    feed = {name: np.int32(array) if name in narrowed else array for name, array in work.inputs.items()}
+    feed = {
+        name: array.astype(np.int32) if name in narrowed else array for name, array in work.inputs.items()
+    }
     return OnnxRuntime(source).run(feed)
 
 

@@ -33,6 +33,7 @@ VARIANTS = (
     Variant("ncnn", "ncnn", refused=_NCNN),
     Variant("ncnn", "ncnn", {"precision": "fp16"}, refused=_NCNN),
     Variant("mnn", "mnn", refused=_MNN),
+    Variant("mnn", "mnn", {"precision": "fp16"}, refused=_MNN),
     Variant("openvino", "openvino"),
     Variant("openvino", "openvino", {"precision": "fp16"}),
     Variant("hisilicon-nnie", "hisilicon-nnie", refused=_NNIE),
@@ -40,6 +41,11 @@ VARIANTS = (
     Variant("qnn", "onnxruntime-qnn", {"quantize": "int8", **_RANDOM}),
     Variant("qnn-litert", "qualcomm-htp"),
     Variant("qnn-litert", "qualcomm-htp", {"quantize": "int8", **_RANDOM}),
+    Variant("coreml", "coreml", refused={"quantized": "toolchain-refused"}),
+    Variant("coreml", "coreml", {"precision": "fp16"}, refused={"quantized": "toolchain-refused"}),
+    Variant("tensorrt", "tensorrt"),
+    Variant("tensorrt", "tensorrt-8"),
+    Variant("tensorrt", "tensorrt", {"quantize": "int8", **_RANDOM}),
     Variant("rknn", "rknn-rk3588", refused=_RKNN),
     Variant(
         "rknn", "rknn-rk3588", {"quantize": "int8", **_RANDOM}, {**_RKNN, "quantized": "toolchain-refused"}

@@ -12,7 +12,9 @@ def main():
     options.add_argument("model")
     options.add_argument("engine")
     options.add_argument("--fp16", action="store_true", help="kernels may compute in float16")
-    options.add_argument("--int8", action="store_true", help="kernels may compute in int8 (the model has Q/DQ)")
+    options.add_argument(
+        "--int8", action="store_true", help="kernels may compute in int8 (the model has Q/DQ)"
+    )
     options.add_argument("--workspace", type=int, default=1024, help="megabytes a kernel may use")
     options.add_argument("--memPoolSize", help="workspace:MEGABYTES, as trtexec has it")
     given = options.parse_args()
