@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from convkit.compiler.emit import Lowered
+from convkit.dialects.caffe.schema import NO_LAYER
 from convkit.dialects.cost import bytes_moved, macs
 from convkit.dialects.tflite.graph import Graph
 from convkit.ir.origin import origin_of
 from convkit.rewrite import Exactness, Rewrite, apply_rewrites, get_rewrite, is_registered
 from convkit.targets import GraphVerdict, Status
 
-Cost = tuple[int, int, int, int]
+Cost = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ class Candidate:
 
     @property
     def cost(self) -> Cost:
-        """What stays off the accelerator: MACs, bytes, operators; then the number of partitions."""
+        """What cannot be written; what stays off the accelerator: MACs, bytes, operators; partitions."""
         off = [
             op
             for op, found in zip(self.graph.ops, self.verdict.ops, strict=True)
             if found.status is not Status.ACCELERATED
         ]
         return (
+            sum(op.code == NO_LAYER for op in off),
             sum(macs(op) for op in off),
             sum(bytes_moved(op) for op in off),
             len(off),

@@ -42,10 +42,10 @@ layer {
   }
 }
 layer {
-  name: "c_convolution"
+  name: "c"
   type: "Convolution"
   bottom: "x"
-  top: "c_convolution"
+  top: "c"
   convolution_param {
     num_output: 2
     pad_h: 1
@@ -57,28 +57,28 @@ layer {
   }
 }
 layer {
-  name: "y_relu"
+  name: "y"
   type: "ReLU"
-  bottom: "c_convolution"
-  top: "y_relu"
+  bottom: "c"
+  top: "y"
   relu_param {
     negative_slope: 0.25
   }
 }
 layer {
-  name: "z_slice"
+  name: "z"
   type: "Slice"
   bottom: "x"
-  top: "z_slice"
-  top: "z_slice_1"
+  top: "z"
+  top: "rest"
   slice_param {
     slice_point: 1
   }
 }
 layer {
-  name: "z_slice_1_unused"
+  name: "rest_unused"
   type: "Silence"
-  bottom: "z_slice_1"
+  bottom: "rest"
 }
 """
 W = np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3)

@@ -21,13 +21,17 @@ _RNG = np.random.default_rng(3)
 
 
 def _model(
-    nodes: list[onnx.NodeProto], shape: tuple[int, ...], out: tuple[int, ...], **constants: np.ndarray
+    nodes: list[onnx.NodeProto],
+    shape: tuple[int, ...],
+    out: tuple[int, ...],
+    opset: int = 18,
+    **constants: np.ndarray,
 ) -> bytes:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, out)
     stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "g", [x], [y], stored)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]).SerializeToString()
 
 
 def _weights(*shape: int) -> np.ndarray:
@@ -87,11 +91,16 @@ def _shuffled(extra: int = 0) -> Callable[[], bytes]:
     return build
 
 
+def _gelu() -> bytes:
+    return _model([helper.make_node("Gelu", ["x"], ["y"], "gelu")], (1, 8, 6, 6), (1, 8, 6, 6), opset=20)
+
+
 _CASES: dict[str, list[Callable[[], bytes]]] = {
     "group-conv-to-dense": [_grouped(3), _grouped(64), _grouped(130)],
     "group-conv-to-split": [_grouped(3), _grouped(64), _grouped(130)],
     "gather-to-slice": [_gathered],
     "cut-rank": [_shuffled(), _shuffled(1)],
+    "gelu-to-tanh": [_gelu],
     "prelu-to-relus": [_prelu(8, 1, 1), _prelu(8, 6, 6), _prelu(1, 6, 6), _prelu(6)],
     "convtranspose-to-subpixel": [
         _transposed(3, 2, 1, 1), _transposed(2, 2), _transposed(4, 2, 1), _transposed(3, 2, 1, dilation=2),

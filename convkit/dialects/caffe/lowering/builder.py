@@ -178,10 +178,13 @@ class Builder:
             del self.ops[done:]
             found = self._custom(node, str(why))
         results = [found] if isinstance(found, Tensor) else list(found)
+        made = self.ops[-1].outputs if len(self.ops) > done else []
         for value, result in zip(node.outputs, results, strict=False):
             if result.shape != shape_of(value):
                 raise AssertionError(f"{value.name}: lowered to {result.shape}, is {shape_of(value)}")
             self.tensors[value] = result
+            if any(result is top for top in made):
+                result.name = self.name(value.name or node.op_type)
 
     def _custom(self, node: ir.Node, why: str) -> list[Tensor]:
         read = [self._operand(value) for value in node.inputs if value is not None]

@@ -152,22 +152,14 @@ def conv(b: Builder, node: ir.Node) -> Tensor:
 def conv_transpose(b: Builder, node: ir.Node) -> Tensor:
     """Deconvolution; output padding is cropping taken back at the end."""
     window, x, filters = window_of(node), planar(b, b.input(node)), _filters(node)
-    out = (
-        (1, 1, *shape_of(node.outputs[0]))[-2:]
-        if x.rank != rank_of(node.outputs[0])
-        else shape_of(node.outputs[0])[2:]
-    )
-    whole = [
-        (size - 1) * s + (k - 1) * d + 1
-        for size, s, k, d in zip(
-            x.shape[2:], window.strides, filters.shape[2:], window.dilations, strict=True
-        )
-    ]
-    if x.rank != rank_of(node.outputs[0]):
-        out = (1, out[-1])
-    end = tuple(w - o - begin for w, o, begin in zip(whole, out, window.begin, strict=True))
-    y = deconvolve(b, x, filters, _bias(node), attr(node, "group", 1), replace(window, end=(end[0], end[1])))
-    return b.reshape(y, shape_of(node.outputs[0]))
+    wanted = shape_of(node.outputs[0])
+    out = wanted[2:] if len(wanted) == 4 else (1, wanted[2])
+    sides = zip(x.shape[2:], window.strides, filters.shape[2:], window.dilations, strict=True)
+    whole = [(size - 1) * stride + (k - 1) * dilation + 1 for size, stride, k, dilation in sides]
+    high, wide = (w - o - begin for w, o, begin in zip(whole, out, window.begin, strict=True))
+    window = replace(window, end=(high, wide))
+    y = deconvolve(b, x, filters, _bias(node), attr(node, "group", 1), window)
+    return b.reshape(y, wanted)
 
 
 def inner_product(b: Builder, x: Tensor, weights: np.ndarray, bias: np.ndarray | None, axis: int) -> Tensor:
