@@ -1,6 +1,9 @@
 """Ask the accelerators about every probe; write the golden answers and the pages in docs/targets.
 
-python bench/probes.py
+    python bench/probes.py [--vendor TARGET ...]
+
+With --vendor, the backends of these targets are asked, and nobody else: compiler and simulator, a process a
+probe, which takes an hour.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from tests.probes.answers import (  # noqa: E402
     read_golden,
     write_golden,
 )
+from tests.probes.vendor import ask_vendor  # noqa: E402
 
 PAGES = REPOSITORY / "docs" / "targets"
 
@@ -36,7 +40,7 @@ def _rows(target: Target, answers: dict[str, str]) -> list[str]:
     for probe in probes_of(target.name):
         verdict = judge(probe.graph, target).ops[-1]
         shown.update(reason.rule for reason in verdict.reasons)
-        per_op.setdefault(probe.op.code, Counter())[answers[probe.name]] += 1
+        per_op.setdefault(probe.graph.ops[-1].code, Counter())[answers[probe.name]] += 1
 
     def line(rule: Rule) -> str:
         when = f"`{rule.when}`".replace("|", "\\|") if rule.when else "always"
@@ -76,6 +80,11 @@ def _write_page(name: str, answers: dict[str, str]) -> None:
 
 def main() -> None:
     """Refresh all files; where an accelerator is missing, only the page, from the recorded answers."""
+    if sys.argv[1:2] == ["--vendor"]:
+        for name in sys.argv[2:]:
+            write_golden(name, ask_vendor(name))
+            _write_page(name, read_golden(name))
+        return
     setup = litert_gpu.availability()
     if isinstance(setup, str):
         print(f"no GPU accelerator ({setup}): the recorded answers are used", file=sys.stderr)

@@ -62,10 +62,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Placed:
-    """What the vendor's tool does with one judged operator: on the accelerator or not (None: unknown)."""
+    """What the vendor's tool does with one judged operator: on the accelerator or not (None: unknown).
+
+    `fails`: the tool takes it, and the compilation then fails on it.
+    """
 
     accelerated: bool | None
     words: str = ""
+    fails: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from convkit.backends.base import Backend, Built, Figure, Option, Placed, Work, load_arrays, save_arrays
 from convkit.backends.toolchains import Toolchain, refused
-from convkit.diagnostics import ConvkitError
+from convkit.diagnostics import ConvkitError, error
 from convkit.dialects.onnx.write import save_onnx
 
 QNN = Toolchain(
@@ -55,8 +55,7 @@ class Qnn(Backend):
         artifact = f"{work.stem}_ctx.onnx"
         reply = self._compile(work, artifact)
         if "failed_node" in reply:
-            name = _operator(work, reply["failed_node"])
-            raise refused(self.name, f"{name} makes the compilation fail: {reply['why']}")
+            raise _failure(work, reply)
         if not reply["graphs"]:
             raise refused(self.name, f"none of its operators: {next(iter(reply['reasons'].values()), '')}")
         files = {file: work.scratch / file for file in reply["files"]}
@@ -97,7 +96,7 @@ class Qnn(Backend):
         if "failed_node" in reply:
             failed = _node(reply["failed_node"])
             return [
-                Placed(False, reply["why"]) if f"op{i}" == failed else Placed(None)
+                Placed(False, reply["why"], fails=True) if f"op{i}" == failed else Placed(None)
                 for i in range(len(work.graph.ops))
             ]
         where: dict[str, bool] = {}
@@ -117,9 +116,15 @@ def _node(name: str) -> str:
     return found["name"] if found else name
 
 
-def _operator(work: Work, name: str) -> str:
-    index = int(_node(name).removeprefix("op")) if _node(name).removeprefix("op").isdigit() else None
-    return name if index is None else f"operator {index} ({work.graph.ops[index].code})"
+def _failure(work: Work, reply: Mapping[str, Any]) -> ConvkitError:
+    """The error for a model that one operator makes fail."""
+    soc, name = work.settings["soc"], _node(reply["failed_node"])
+    if "support FP16" in reply["why"]:
+        help = "--quantize int8 --calibration DATA"
+        return error("toolchain-refused", f"{soc} computes in integers only", help=help)
+    index = name.removeprefix("op")
+    what = f"operator {index} ({work.graph.ops[int(index)].code})" if index.isdigit() else name
+    return refused(Qnn.name, f"{what} makes the compilation fail: {reply['why']}")
 
 
 def quantized(work: Work) -> bool:

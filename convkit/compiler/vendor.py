@@ -186,7 +186,9 @@ class Vendor:
 
 
 def _said(placed: Placed) -> Said | None:
-    return None if placed.accelerated is None else Said(placed.accelerated, words=placed.words)
+    if placed.accelerated is None:
+        return None
+    return Said(placed.accelerated or placed.fails, placed.fails, placed.words)
 
 
 def _check_shapes(tool: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:

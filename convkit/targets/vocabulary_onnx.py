@@ -132,6 +132,27 @@ def broadcasts(op: Op) -> bool:
     return len(shapes) > 1
 
 
+@predicate(needs="input scales", dialects=ONNX)
+def nearest_ties(op: Op) -> bool | None:
+    """Whether a resized pixel lies halfway between two of the input: rounding decides which one is nearest.
+
+    Exact, by integers; None for other ways to place pixels than by HALF_PIXEL and ALIGN_CORNERS.
+    """
+    data, output = op.inputs[0], op.outputs[0]
+    way = op.options.get("coordinate_transformation_mode", "HALF_PIXEL")
+    if data is None or way not in {"HALF_PIXEL", "PYTORCH_HALF_PIXEL", "ALIGN_CORNERS"}:
+        return None
+    for size, wanted in zip(data.shape[2:], output.shape[2:], strict=True):
+        if size < 1 or wanted < 1:
+            return None
+        if way == "ALIGN_CORNERS":
+            if any(2 * i * (size - 1) % (2 * (wanted - 1)) == wanted - 1 for i in range(1, wanted)):
+                return True
+        elif any((2 * i + 1) * size % (2 * wanted) == 0 for i in range(wanted)):
+            return True
+    return False
+
+
 @predicate(dialects=ONNX)
 def own_activations(op: Op) -> bool:
     """Whether a recurrent operator has other activations than ONNX's (the normal form names no others)."""

@@ -17,6 +17,8 @@ from convkit.targets import load_target
 from convkit.verify import litert_gpu, xnnpack
 from tests.probes import all_probes
 from tests.probes.build import Probe, compute
+from tests.probes.onnx_build import OnnxProbe
+from tests.probes.onnx_ops import all_onnx_probes
 from tests.probes.quantized import quantized_probes
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -95,10 +97,13 @@ def ask_vela(target: str, probes: Sequence[Probe]) -> dict[str, str]:
 
 
 VELA_TARGETS = ("ethos-u55", "ethos-u65", "ethos-u85")
+QNN_TARGETS = ("onnxruntime-qnn", "qualcomm-htp")
 
 
-def probes_of(target: str) -> tuple[Probe, ...]:
+def probes_of(target: str) -> tuple[Probe | OnnxProbe, ...]:
     """The probes that a target's accelerator is asked about."""
+    if load_target(target).dialect == "onnx":
+        return all_onnx_probes()
     if target in VELA_TARGETS:
         return quantized_probes()
     return all_probes() + (quantized_probes() if target == "tflite-cpu" else ())

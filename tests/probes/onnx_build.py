@@ -103,3 +103,24 @@ def probe(
         return
     if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
         yield OnnxProbe(f"{code}/{variant}", model)
+
+
+_POSITIVE = {"Cast", "Div", "Log", "Mod", "Pow", "Reciprocal", "Sqrt"}
+_INDICES = {"Gather", "GatherElements", "GatherND", "OneHot", "ScatterElements", "ScatterND"}
+
+
+def feeds(made: OnnxProbe) -> dict[str, np.ndarray]:
+    """Values for what is known at run time only: moderate, positive where the operator asks for that."""
+    rng = np.random.default_rng(0)
+    found: dict[str, np.ndarray] = {}
+    for tensor in made.graph.inputs:
+        if tensor.dtype == BOOL:
+            values = rng.integers(0, 2, tensor.shape)
+        elif tensor.dtype.kind in "iu":
+            low, high = (0, 2) if made.code in _INDICES else (1, 6)
+            values = rng.integers(low, high, tensor.shape)
+        else:
+            values = np.clip(rng.standard_normal(tensor.shape), -1.2, 1.2)
+            values = np.abs(values) + 0.5 if made.code in _POSITIVE else values
+        found[tensor.name] = np.asarray(values).astype(tensor.dtype)
+    return found

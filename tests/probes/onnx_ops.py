@@ -415,6 +415,8 @@ def others() -> Iterator[OnnxProbe]:
     yield from probe("RotaryEmbedding", "plain", [r(1, 2, 3, 8), r(1, 3, 4), r(1, 3, 4)])
     yield from probe("Hardmax", "r2", [r(3, 6)])
     yield from probe("CastLike", "f16", [r(3, 6), w(1, dtype=F16)])
+    for kind in ("u8", "i8", "i16"):
+        yield from probe("QuantizeLinear", f"{kind}-runtime", [r(*MAP), r(), np.array(3, KINDS[kind])])
 
 
 @cache

