@@ -46,6 +46,7 @@ VARIANTS = (
     Variant("tensorrt", "tensorrt"),
     Variant("tensorrt", "tensorrt-8"),
     Variant("tensorrt", "tensorrt", {"quantize": "int8", **_RANDOM}),
+    *(Variant("vela", f"ethos-u{kind}", {"quantize": "int8", **_RANDOM}) for kind in (55, 65, 85)),
     Variant("rknn", "rknn-rk3588", refused=_RKNN),
     Variant(
         "rknn", "rknn-rk3588", {"quantize": "int8", **_RANDOM}, {**_RKNN, "quantized": "toolchain-refused"}
