@@ -96,18 +96,15 @@ def measure_all(variants: Sequence[Variant], models: Sequence[Path]) -> None:
         if chain is not None and chain.find() is None:
             print(f"{variant}: toolchain {chain.name} is not installed, its rows stay")
             continue
-        found: dict[str, Record] = {}
-        placed: dict[str, Record] = {}
         for model in models:
-            found[model.stem], result = measure(variant, model)
-            print(f"{variant} {model.stem}: {json.dumps(found[model.stem], ensure_ascii=False)}", flush=True)
+            found, result = measure(variant, model)
+            print(f"{variant} {model.stem}: {json.dumps(found, ensure_ascii=False)}", flush=True)
+            results = load()
+            results.setdefault(str(variant), {})[model.stem] = found
+            _store(results)
             if result is not None and result.report.oracle is not None:
-                placed[f"corpus/{model.stem}"] = agreement_of(result.report)
-        results = load()
-        results[str(variant)] = {**results.get(str(variant), {}), **found}
-        _store(results)
-        if placed:
-            store_agreement(variant.backend, variant.target, placed)
+                placed = {f"corpus/{model.stem}": agreement_of(result.report)}
+                store_agreement(variant.backend, variant.target, placed)
 
 
 def load() -> Results:
