@@ -2,7 +2,7 @@
 
 `docs/passes.md` lists every rewrite, `docs/targets.md` says of every target what its rule file says,
 `docs/agreement.md` what bench/agreement.json holds of the oracles, `docs/conformance.md` what the last run of
-ONNX's own test suite has stored (tests/conformance);
+ONNX's own test suite has stored (tests/conformance), `rules/examples.json` shows each rule on golden nodes;
 `docs/rules.md` is written by hand but for its table of words, `docs/toolchains.md` but for that of backends.
 """
 
@@ -20,6 +20,8 @@ from bench.agreement_page import page as agreement_page
 from bench.backends import PAGE as BACKENDS
 from bench.backends import load as backends_measured
 from bench.backends import page as backends_page
+from bench.rule_examples import FILE as EXAMPLES
+from bench.rule_examples import examples
 from convkit.backends import Backend, all_backends
 from convkit.passes import default_pipeline
 from convkit.rewrite import Rewrite, all_rewrites
@@ -96,9 +98,16 @@ def _sources(target: Target) -> list[str]:
 
 
 def rules_page(written: str) -> str:
-    """The page about the rule language with its table of words renewed."""
-    table = "".join(f"| `{name}` | {kind} | {doc} |\n" for name, kind, doc in words())
-    return _WORDS.sub(lambda found: found[1] + table, written)
+    """The page about the rule language with its tables of words renewed: one for each dialect, in which the
+    words that another table before it has are not repeated."""
+    told: set[tuple[str, str, str]] = set()
+    tables = []
+    for dialect in ("tflite", "onnx", "caffe"):
+        new = [word for word in words(dialect) if word not in told]
+        told.update(new)
+        tables.append("".join(f"| `{name}` | {kind} | {doc} |\n" for name, kind, doc in new))
+    left = iter(tables)
+    return _WORDS.sub(lambda found: found[1] + next(left), written)
 
 
 def toolchains_page(written: str) -> str:
@@ -170,5 +179,5 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for path, text in pages().items():
+    for path, text in {**pages(), EXAMPLES: examples()}.items():
         path.write_text(text, encoding="utf-8")

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convkit.cli.config import find_config, load_config
+from convkit.cli.config import find_config, load_config, load_model_config
 from convkit.cli.console import console, exits, print_diagnostics, progress_bar
 from convkit.cli.options import common, compiling, outputs
 from convkit.cli.what_if import Question, parse_questions, show_answer
 from convkit.diagnostics import ConvkitError, ExitCode, error
 
 if TYPE_CHECKING:
+    from convkit.compiler import CompileOptions
     from convkit.report import Report
     from convkit.report.check import CheckResult
     from convkit.report.gate import Limits
     from convkit.report.what_if import WhatIf
+
+_MODELS = "convkit.models"
+"""Under this key click's context holds the settings of single models, as they are written."""
 
 _LEVELS = ("info", "slow", "undecided", "fallback", "reject", "never")
 
@@ -32,6 +36,7 @@ def _configure(ctx: click.Context, param: click.Parameter, path: Path | None) ->
         path = path or find_config(Path.cwd())
         if path is not None:
             ctx.default_map = load_config(path, ctx.command)
+            ctx.meta[_MODELS] = load_model_config(path, ctx.command)
     except ConvkitError as problem:
         print_diagnostics(problem.diagnostics)
         ctx.exit(problem.exit_code)
@@ -134,8 +139,9 @@ def command(
 
     _need(models, targets)
     names = _target_names(targets)
-    options = functools.partial(compile_options, **compiling, verify=False)
-    options()  # a mistake in the options is told once, not by every process
+    single = _single_models()
+    options = functools.partial(_options, compiling, single)
+    compile_options(**compiling, verify=False)  # a mistake in the options is told once, not by every process
     limits = Limits(None if fail_on == "never" else fail_on, max_cpu_macs, max_partitions)
     speak = not (quiet or as_json)
     result = _check(models, names, options, limits, baseline, jobs, speak, debug)
@@ -144,8 +150,8 @@ def command(
         WhatIf(
             asked.text,
             _check(
-                models, names, functools.partial(compile_options, **asked.applied(compiling), verify=False),
-                limits, None, jobs, speak, debug,
+                models, names, functools.partial(_options, asked.applied(compiling), single), limits, None,
+                jobs, speak, debug,
             ),
         )
         for asked in questions
@@ -159,6 +165,23 @@ def command(
     for failure in result.failures:
         print_diagnostics(failure.diagnostics, as_json=as_json)
     return result.exit_code
+
+
+def _single_models() -> dict[str, dict[str, Any]]:
+    """The settings of single models, checked and converted as the options of the command are."""
+    ctx = click.get_current_context()
+    parameters = {param.name: param for param in ctx.command.params}
+    return {
+        model: {name: parameters[name].process_value(ctx, value) for name, value in settings.items()}
+        for model, settings in ctx.meta.get(_MODELS, {}).items()
+    }
+
+
+def _options(compiling: dict[str, Any], single: dict[str, dict[str, Any]], model: Path) -> CompileOptions:
+    """The options for one model: what is said of it alone goes before what is said of all."""
+    from convkit.cli.options import compile_options
+
+    return compile_options(**{**compiling, **single.get(str(model.resolve()), {})}, verify=False)
 
 
 def _need(models: Sequence[Path], targets: Sequence[str]) -> None:

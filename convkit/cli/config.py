@@ -12,7 +12,11 @@ import click
 from convkit.diagnostics import Location, did_you_mean, error
 
 _FILES = ("convkit.toml", "pyproject.toml")
-_PATHS = ("models", "baseline")  # relative to the file that names them
+MODEL = "model"
+"""The table of settings of single models."""
+
+_OF_ONE_MODEL = ("input", "freeze", "weights", "trust")
+_PATHS = ("models", "baseline", "weights")  # relative to the file that names them
 _NOT_SET = ("config", "debug", "help")
 
 
@@ -35,7 +39,33 @@ def load_config(path: Path, command: click.Command) -> dict[str, Any]:
     body = _read(path)
     if path.name == "pyproject.toml":
         body = body.get("tool", {}).get("convkit", {})
-    names = _settings(command)
+    body = {key: value for key, value in body.items() if key != MODEL}
+    return _named(path, body, _settings(command))
+
+
+def load_model_config(path: Path, command: click.Command) -> dict[str, dict[str, Any]]:
+    """The settings of single models: the tables `model."PATH"`, by the resolved paths they are for.
+
+    What can be set is how a model is read: `input`, `freeze`, `weights`, `trust`. Raises ConvkitError
+    "bad-config".
+    """
+    body = _read(path)
+    if path.name == "pyproject.toml":
+        body = body.get("tool", {}).get("convkit", {})
+    tables = body.get(MODEL, {})
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise error("bad-config", f'{MODEL} holds tables: [{MODEL}."net.onnx"]', location=Location(str(path)))
+    names = {name: param for name, param in _settings(command).items() if name in _OF_ONE_MODEL}
+    found = {}
+    for pattern, table in tables.items():
+        settings = _named(path, table, names)
+        for file in _expand(path, MODEL, pattern):
+            found[str(Path(file).resolve())] = settings
+    return found
+
+
+def _named(path: Path, body: Mapping[str, Any], names: Mapping[str, click.Parameter]) -> dict[str, Any]:
+    """Settings by the names of the parameters they set."""
     found: dict[str, Any] = {}
     for key, value in body.items():
         if key not in names:

@@ -76,6 +76,11 @@ def rule_by_id(name: str, targets: list[Target]) -> tuple[Rule, Target]:
 
 def rule_as_dict(rule: Rule, target: Target) -> dict[str, Any]:
     """A rule as a JSON object; no operators means every one."""
+    from dataclasses import asdict
+
+    from convkit.targets.examples import example_of
+
+    example = example_of(rule.id)
     return {
         "id": rule.id,
         "severity": rule.severity.name.lower(),
@@ -87,6 +92,7 @@ def rule_as_dict(rule: Rule, target: Target) -> dict[str, Any]:
         "fixes": list(rule.fixes),
         "file": f"{rule.target}.rules",
         "line": rule.line,
+        "example": None if example is None else asdict(example),
     }
 
 
@@ -114,6 +120,7 @@ def show_rule(rule: Rule, target: Target, out: Console) -> None:
         "  when": rule.when or "always",
         "  sources": "\n".join(facts["sources"]),
         "  confidence": target.confidence,
+        **_shown(facts["example"]),
         "  cures": "\n".join(laws),
         "  written in": f"{rule.target}.rules:{rule.line}",
     }
@@ -121,6 +128,14 @@ def show_rule(rule: Rule, target: Target, out: Console) -> None:
         if text:
             grid.add_row(heading, escape(text))
     out.print(grid)
+
+
+def _shown(example: dict[str, str] | None) -> dict[str, str]:
+    """An example as rows of the table."""
+    if example is None:
+        return {}
+    refused = f"{example['refused']}\n{example['says']}"
+    return {"  speaks of": refused, "  and not of": example["accepted"]}
 
 
 def _as_dict(found: Explanation) -> dict[str, Any]:

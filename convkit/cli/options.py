@@ -178,12 +178,13 @@ def outputs(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def collected(*args: Any, **kwargs: Any) -> Any:
-        files = {kind: path for kind in _OUTPUTS if (path := kwargs.pop(kind)) is not None}
+        given = {kind: kwargs.pop(kind.replace("-", "_")) for kind in _OUTPUTS}
+        files = {kind: path for kind, path in given.items() if path is not None}
         return function(*args, files=files, **kwargs)
 
     wrapped: Callable[..., Any] = collected
     for kind, text in reversed(_OUTPUTS.items()):
-        option = click.option(f"--{kind}", kind, type=click.Path(path_type=Path), metavar="FILE", help=text)
+        option = click.option(f"--{kind}", type=click.Path(path_type=Path), metavar="FILE", help=text)
         wrapped = option(wrapped)
     return wrapped
 
@@ -193,6 +194,7 @@ _OUTPUTS = {
     "markdown": "Write the report as Markdown, for a comment on a pull request.",
     "sarif": "Write the findings as SARIF 2.1.0, for code scanning.",
     "junit": "Write the verdicts as JUnit XML, one test case for each model and target.",
+    "model-explorer": "Write the verdicts of one model for one target as node data of Model Explorer.",
 }
 
 shapes_option: Decorator = click.option(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convkit.report.check import Failure
 
     Found = list[Report | Failure]
-    MakeOptions = Callable[[], CompileOptions]
+    MakeOptions = Callable[[Path], CompileOptions]
 
 
 def check_one(model: Path, targets: Sequence[str], options: MakeOptions, debug: bool = False) -> Found:
@@ -29,7 +29,7 @@ def check_one(model: Path, targets: Sequence[str], options: MakeOptions, debug: 
     from convkit.targets import load_target
 
     try:
-        found = check_model(model, [load_target(name) for name in targets], options())
+        found = check_model(model, [load_target(name) for name in targets], options(model))
     except Exception as problem:
         if debug:
             raise
@@ -48,8 +48,8 @@ def check_many(
 ) -> Iterator[tuple[int, Found]]:
     """The index of each model with what was found, as they are done.
 
-    `options` is called in each process; with one job everything happens in this one. A model that kills
-    its process is tried again alone, and is a failure if it does it again.
+    `options` is called in each process, with the model; with one job everything happens in this one. A model
+    that kills its process is tried again alone, and is a failure if it does it again.
     """
     if min(jobs, len(models)) <= 1:
         for index, model in enumerate(models):

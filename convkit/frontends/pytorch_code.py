@@ -151,6 +151,8 @@ def _state_of(path: Path) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as broken:
         why = str(broken).strip().split("\n")[0]
+        if "Weights only load failed" in why:
+            why = "it pickles more than tensors, which would run code of the file's"
         raise error("bad-weights", f"torch cannot read the weights: {why}", location=where,
                     help="save them by torch.save(module.state_dict(), path)") from broken  # fmt: skip
     for name in _NESTED:

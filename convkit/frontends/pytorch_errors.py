@@ -39,6 +39,8 @@ def export_failed(failed: BaseException, program: Any = None) -> ConvkitError:
         )
     if "proxy" in text.lower() and "len" in text:
         return _error("len() is called on a traced value", where, "use x.shape[0]")
+    if ".numpy()" in text:
+        return _error("the module leaves torch by .numpy()", where, "write it with torch's own operators")
     said = next((line.strip() for line in str(chain[-1]).splitlines() if line.strip()), type(failed).__name__)
     return _error(
         f"torch cannot export the module: {said}", where, "check that the module runs on these inputs"
@@ -77,7 +79,7 @@ def _node_line(program: Any, name: str, operator: str) -> Location | None:
     """Where the user's code calls the operator that a graph's node stands for."""
     if program is None:
         return None
-    base = operator.rpartition(".")[2].split("::")[-1]
+    base = operator.rpartition(".")[2].split("::")[-1].lstrip("_")
     nodes = [n for n in program.graph.nodes if n.op == "call_function"]
     chosen = [n for n in nodes if n.name == name] or [n for n in nodes if base in str(n.target)]
     chosen = chosen or [n for n in nodes if str(n.target).split(".")[1:2] and base in n.name]

@@ -12,9 +12,10 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from convkit.diagnostics import Location, error
+from convkit.diagnostics import error
 from convkit.ir.emit import Emit, Results
 from convkit.ir.facts import attr, constant, dtype_of, input_at, ints, make_attr, rank_of, scalar, shape_of
+from convkit.ir.origin import place_of
 
 Canonical = Callable[[ir.Node, Emit], Results | None]
 
@@ -34,9 +35,7 @@ def data(node: ir.Node, index: int = 0) -> ir.Value:
     """Input `index`, which this operator always has."""
     value = input_at(node, index)
     if value is None:
-        raise error(
-            "missing-input", f"{node.op_type} lacks its input {index}", location=Location(node=node.name)
-        )
+        raise error("missing-input", f"{node.op_type} lacks its input {index}", location=place_of(node))
     return value
 
 
@@ -47,7 +46,7 @@ def require_ints(node: ir.Node, index: int) -> tuple[int, ...]:
         raise error(
             "dynamic-shape",
             f"input {index} of {node.op_type} must be known before the model runs",
-            location=Location(node=node.name),
+            location=place_of(node),
         )
     return found
 
@@ -59,7 +58,7 @@ def _identity(node: ir.Node, emit: Emit) -> Results | None:
 def _dropout(node: ir.Node, emit: Emit) -> Results | None:
     training = input_at(node, 2)
     if training is not None and scalar(training) != 0:
-        raise error("training-mode", "Dropout in training mode is random", location=Location(node=node.name))
+        raise error("training-mode", "Dropout in training mode is random", location=place_of(node))
     mask = np.broadcast_to(np.True_, shape_of(data(node)))
     return [data(node), *(emit.const(mask) for _ in node.outputs[1:])]
 
@@ -367,7 +366,7 @@ def _batch_norm(node: ir.Node, emit: Emit) -> Results | None:
         raise error(
             "training-mode",
             "BatchNormalization in training mode depends on the batch",
-            location=Location(node=node.name),
+            location=place_of(node),
         )
     return None
 

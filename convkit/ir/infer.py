@@ -10,8 +10,9 @@ import onnx.defs
 import onnx.shape_inference
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, Location, error
+from convkit.diagnostics import ConvkitError, error
 from convkit.ir.facts import constant, is_constant
+from convkit.ir.origin import place_of
 
 NORMAL_OPSET = 24
 """The one opset of the normal form: the newest that the installed onnxruntime runs (docs/rationale)."""
@@ -58,7 +59,9 @@ def infer_node(node: ir.Node, partly: bool = False) -> None:
     if node.op_type in ("If", "Loop", "Scan") and node.domain == "":
         if not partly:
             raise error(
-                "control-flow", f"{node.op_type} cannot be resolved before the model runs", location=_at(node)
+                "control-flow",
+                f"{node.op_type} cannot be resolved before the model runs",
+                location=place_of(node),
             )
         _infer_from_bodies(node)
         return
@@ -71,7 +74,7 @@ def infer_node(node: ir.Node, partly: bool = False) -> None:
     normal, newest = (schema_of(node.op_type, v, node.domain) for v in (NORMAL_OPSET, NEWEST_OPSET))
     if newest is None:
         raise error(
-            "unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=_at(node)
+            "unknown-operator", f"{op_name(node)} is not an operator convkit knows", location=place_of(node)
         )
     try:
         types = _infer(node, normal or newest)
@@ -140,7 +143,7 @@ def _infer(node: ir.Node, schema: onnx.defs.OpSchema) -> dict[str, onnx.TypeProt
         raise error(
             "shape-inference",
             f"the inputs of {op_name(node)} do not fit together: {reason}",
-            location=_at(node),
+            location=place_of(node),
         ) from e
 
 
@@ -148,14 +151,16 @@ def _assign(output: ir.Value, proto: onnx.TypeProto | None, node: ir.Node) -> No
     if output.name == "" and not output.uses():
         return
     if proto is None or not proto.HasField("tensor_type"):
-        raise error("output-type", f"{op_name(node)} has an output that is no tensor", location=_at(node))
+        raise error(
+            "output-type", f"{op_name(node)} has an output that is no tensor", location=place_of(node)
+        )
     tensor = proto.tensor_type
     dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
     if not tensor.HasField("shape") or None in dims:
         raise error(
             "dynamic-shape",
             f"the shape of an output of {op_name(node)} depends on the data",
-            location=_at(node),
+            location=place_of(node),
             notes=(f"known so far: {dims}" if tensor.HasField("shape") else "not even its rank is known",),
         )
     output.type = ir.TensorType(ir.DataType(tensor.elem_type))
@@ -181,7 +186,3 @@ def _infer_from_bodies(node: ir.Node) -> None:
         shapes = [v.shape for v in results]
         same = node.op_type == "If" and shapes[0] is not None and shapes[0].is_static()
         output.shape = shapes[0] if same and shapes[0] == shapes[-1] else None
-
-
-def _at(node: ir.Node) -> Location:
-    return Location(node=node.name or node.op_type)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, Location, error
+from convkit.diagnostics import ConvkitError, error
 from convkit.ir import unroll
 from convkit.ir.canonical import CANONICAL, EARLY
 from convkit.ir.carried import carry, is_carried, is_static, may_be_carried
@@ -21,7 +21,7 @@ from convkit.ir.facts import dtype_of, is_constant, make_attr, shape_of
 from convkit.ir.fold import fold_node
 from convkit.ir.infer import NEWEST_OPSET, NORMAL_OPSET, infer_node, normal_opset, schema_of
 from convkit.ir.opset import spell_out, upgrade_node
-from convkit.ir.origin import Origin, annotate_origins, origin_of, set_origin
+from convkit.ir.origin import Origin, annotate_origins, origin_of, place_of, set_origin
 
 NORMAL_IR_VERSION = 12
 """The version of the file format that the normal opset came with."""
@@ -177,7 +177,7 @@ class _Sweep:
             return upgrade_node(node, version, self)
         except ValueError as unknown:
             why = f"{node.op_type} of opset {version} has no newer spelling unless its shapes are known"
-            raise error("unsupported-operator", why, location=Location(node=node.name)) from unknown
+            raise error("unsupported-operator", why, location=place_of(node)) from unknown
 
     def _empty(self, node: ir.Node) -> Results | None:
         """A value without elements is known: it is a constant. None if some output of the node has any."""

@@ -15,13 +15,14 @@ import onnx
 import onnx.helper
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, Location, error
+from convkit.diagnostics import ConvkitError, error
 from convkit.ir.canonical import data, drop_attrs, set_attr
 from convkit.ir.emit import Emit, Results
 from convkit.ir.facts import attr, constant, dtype_of, input_at, shape_of
 from convkit.ir.functions import definition_of
 from convkit.ir.infer import NORMAL_OPSET, op_name, schema_of
 from convkit.ir.opset_old import upgrade_old
+from convkit.ir.origin import place_of
 from convkit.ir.unroll import Inliner, inline
 
 Upgrade = Callable[[ir.Node, int, Emit], Results | None]
@@ -88,7 +89,7 @@ def _plain(default: onnx.AttributeProto) -> object:
 
 def refused(node: ir.Node, why: str, help: str | None = None) -> ConvkitError:
     """The error for a node that has no form in the normal opset."""
-    return error("unsupported-operator", why, location=Location(node=node.name or node.op_type), help=help)
+    return error("unsupported-operator", why, location=place_of(node), help=help)
 
 
 def _inputs_from_attrs(*names: str) -> Upgrade:

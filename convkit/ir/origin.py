@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 
 import onnx_ir as ir
 
+from convkit.diagnostics import Location
+
 _KEY = "convkit.origin"
 
 
@@ -51,6 +53,14 @@ def has_origin(node: ir.Node) -> bool:
 def set_origin(node: ir.Node, origin: Origin) -> None:
     """Attach `origin` to `node`."""
     node.meta[_KEY] = origin
+
+
+def place_of(node: ir.Node) -> Location:
+    """Where to point for `node`: the user's source line, where it is known, and the names it came in with."""
+    origin = origin_of(node)
+    file, _, line = (origin.sources[-1] if origin.sources else "").rpartition(":")
+    names = ", ".join(origin.nodes) or node.name or node.op_type
+    return Location(file or None, int(line) if line.isdigit() else None, node=names)
 
 
 def merge_origins(nodes: Iterable[ir.Node]) -> Origin:

@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, Location, error
+from convkit.diagnostics import ConvkitError, error
 from convkit.ir.emit import Emit, Results
 from convkit.ir.facts import attr, constant, input_at, rank_of, scalar, shape_of
+from convkit.ir.origin import place_of
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 NODE_LIMIT = 10_000
@@ -121,7 +122,7 @@ def _scan_batches(node: ir.Node, version: int, emit: Inliner) -> Results:
     """Opset 8 scans each batch (the first dimension of every value) by itself."""
     if node.inputs[0] is not None:
         why = "Scan of opset 8 with sequences of different lengths was withdrawn from ONNX"
-        raise error("unsupported-operator", why, location=_at(node))
+        raise error("unsupported-operator", why, location=place_of(node))
     scanned = attr(node, "num_scan_inputs")
     values = [v for v in node.inputs[1:] if v is not None]
     states = len(values) - scanned
@@ -183,10 +184,6 @@ def _stays(node: ir.Node, why: str) -> ConvkitError:
     return error(
         "control-flow",
         f"{node.op_type} cannot be resolved before the model runs: {why}",
-        location=_at(node),
+        location=place_of(node),
         help="export the model with this choice fixed, or give the input that decides it a value by --freeze",
     )
-
-
-def _at(node: ir.Node) -> Location:
-    return Location(node=node.name or node.op_type)

@@ -8,6 +8,7 @@ from convkit.report.check import CheckResult
 from convkit.report.html import to_html
 from convkit.report.junit import to_junit
 from convkit.report.markdown import to_markdown
+from convkit.report.model_explorer import to_model_explorer
 from convkit.report.sarif import to_sarif
 
 RENDERERS: Mapping[str, Callable[[CheckResult], str]] = {
@@ -15,4 +16,5 @@ RENDERERS: Mapping[str, Callable[[CheckResult], str]] = {
     "sarif": to_sarif,
     "junit": to_junit,
     "markdown": to_markdown,
+    "model-explorer": to_model_explorer,
 }

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from convkit.diagnostics import ConvkitError, Location, error
 from convkit.ir.facts import is_constant
-from convkit.ir.origin import merge_origins, origin_of
+from convkit.ir.origin import merge_origins, place_of
 from convkit.rewrite.base import Facts, NoMatch, Rewrite
 from convkit.rewrite.pattern import Match
 from convkit.rewrite.rewriter import Names, Rewriter
@@ -216,6 +216,6 @@ def _cycle(stats: RewriteStats, node: ir.Node) -> ConvkitError:
     return error(
         "rewrite-cycle",
         f"rewrites do not come to an end; the last ones were {names}",
-        location=Location(node=", ".join(origin_of(node).nodes) or node.name),
+        location=place_of(node),
         help="this is a fault of these rewrites: run with --bisect and report it",
     )

@@ -66,9 +66,41 @@ def test_settings_of_a_project(project: Path, monkeypatch: pytest.MonkeyPatch) -
     assert _run("--max-partitions", "9").exit_code == 0
 
 
+def test_settings_of_one_model(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "height", "width"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, "height", "width"])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(helper.make_model(graph, ir_version=10), project / "models" / "open.onnx")
+    settings = 'models = ["models/good.onnx", "models/open.onnx"]\ntargets = ["mali-gpu"]\n'
+    (project / "convkit.toml").write_text(settings)
+    monkeypatch.chdir(project)
+    assert _run().exit_code == 2
+    single = '[model."models/o*.onnx"]\ninput = ["x:1x3x8x16"]\n'
+    (project / "convkit.toml").write_text(settings + single)
+    for jobs in ("1", "2"):
+        result = _run("--json", "-j", jobs)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["reports"][1]["inputs"][0]["shape"] == [1, 3, 8, 16]
+
+
+def test_node_data_for_model_explorer(project: Path) -> None:
+    result = _run("models/good.onnx", "-t", "mali-gpu", "--model-explorer", "nodes.json", "-q")
+    assert result.exit_code == 0
+    body = json.loads((project / "nodes.json").read_text())
+    assert body["name"] == "convkit: mali-gpu"
+    assert {entry["value"] for entry in body["results"].values()} == {"accelerated"}
+    assert all(entry["bgColor"].startswith("#") for entry in body["results"].values())
+    both = _run("models/good.onnx", "-t", "mali-gpu", "-t", "tflite-cpu", "--model-explorer", "nodes.json")
+    assert both.exit_code == 2
+    assert "one-report" in both.output
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('[model."models/good.onnx"]\nfail-on = "never"\n', "there is no setting 'fail-on'"),
+        ('[model."models/good.onnx"]\ninput = ["x:ax3"]\n', "ax3"),
+        ('model = "models/good.onnx"\n', "model holds tables"),
         ("fail-one = 'slow'\n", "did you mean fail-on"),
         ("models = ['none/*.onnx']\n", "no file matches"),
         ("models = [\n", "bad-config"),

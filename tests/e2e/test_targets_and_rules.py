@@ -33,6 +33,17 @@ def test_a_rule_is_explained_with_its_source() -> None:
     assert rule["sources"]
 
 
+def test_a_rule_is_shown_on_an_operator_that_it_refuses_and_one_that_it_does_not() -> None:
+    result = CliRunner().invoke(main, ["explain", "LRT-GATHER-001"])
+    assert "speaks of" in result.output
+    assert "and not of" in result.output
+    assert "gather-to-slice" in result.output
+    example = json.loads(CliRunner().invoke(main, ["explain", "LRT-GATHER-001", "--json"]).output)["example"]
+    assert example["refused"].startswith("GATHER(")
+    assert example["says"].startswith("indices have rank")
+    assert example["accepted"].startswith("GATHER(")
+
+
 def test_the_rules_of_a_target_are_listed() -> None:
     shown = json.loads(CliRunner().invoke(main, ["targets", "show", "mali-gpu", "--json"]).output)
     ids = [rule["id"] for rule in shown["rules"]]

@@ -183,9 +183,6 @@ def test_many_columns_become_several_tables() -> None:
 def test_sarif() -> None:
     text = RENDERERS["sarif"](_result())
     Sarif.model_validate_json(text)
-    if official := os.environ.get("CONVKIT_SARIF_SCHEMA"):
-        schema = json.loads(Path(official).read_text())
-        jsonschema.Draft4Validator(schema).validate(json.loads(text))
     (run,) = json.loads(text)["runs"]
     gathers = [
         r for r in run["results"] if r["ruleId"] == "LRT-GATHER-001" and "GATHER #" in r["message"]["text"]
@@ -199,6 +196,14 @@ def test_sarif() -> None:
     assert without["locations"][0]["physicalLocation"] == {"artifactLocation": {"uri": "vit%5Btiny%5D.onnx"}}
     (told,) = run["invocations"][0]["toolExecutionNotifications"]
     assert told["descriptor"]["id"] == "not-a-model"
+
+
+def test_sarif_is_what_its_official_schema_says() -> None:
+    official = os.environ.get("CONVKIT_SARIF_SCHEMA")
+    if official is None:
+        pytest.skip("no sarif-schema-2.1.0.json of OASIS: CONVKIT_SARIF_SCHEMA names it")
+    schema = json.loads(Path(official).read_text(encoding="utf-8"))
+    jsonschema.Draft4Validator(schema).validate(json.loads(RENDERERS["sarif"](_result())))
 
 
 def test_junit() -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from convkit.diagnostics import ConvkitError, Diagnostic, Location, error
+from convkit.diagnostics import ConvkitError, Diagnostic, error
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.dialects.tflite.kernels import computed_in, max_rank, value_input
 from convkit.dialects.tflite.schema import held_in, not_computed, type_name
 from convkit.dialects.unsupported import UnsupportedError
 from convkit.ir.facts import dtype_of, input_at, ints, shape_of
 from convkit.ir.normal import spell_out_nodes
-from convkit.ir.origin import Origin, origin_of
+from convkit.ir.origin import Origin, origin_of, place_of
 
 Result = Tensor | Sequence[Tensor]
 Lowering = Callable[["Builder", ir.Node], Result]
@@ -340,13 +340,12 @@ def _refusal(node: ir.Node, why: UnsupportedError) -> Diagnostic:
     origin = origin_of(node)
     shapes = ", ".join(f"{v.dtype}{list(v.shape or ())}" for v in node.inputs if v is not None)
     notes = [f"inputs: {shapes}"] if shapes else []
-    notes += [f"at {source}" for source in origin.sources]
     notes += [f"in module {module}" for module in origin.modules]
     name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
     return Diagnostic(
         "lower-unsupported",
         f"{name} cannot be lowered to TFLite: {why}",
-        location=Location(node=", ".join(origin.nodes) or node.name),
+        location=place_of(node),
         notes=tuple(notes),
     )
 
