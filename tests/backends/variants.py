@@ -29,6 +29,8 @@ _MNN = {"lstm": "toolchain-refused", "quantized": "toolchain-refused"}
 _NNIE = dict.fromkeys(("attention", "lstm", "norms", "quantized"), "lower-unsupported")
 _RKNN = {"attention": "toolchain-refused"}
 
+_INT8 = {"quantize": "int8", **_RANDOM}
+
 VARIANTS = (
     Variant("ncnn", "ncnn", refused=_NCNN),
     Variant("ncnn", "ncnn", {"precision": "fp16"}, refused=_NCNN),
@@ -48,7 +50,25 @@ VARIANTS = (
     Variant("tensorrt", "tensorrt", {"quantize": "int8", **_RANDOM}),
     *(Variant("vela", f"ethos-u{kind}", {"quantize": "int8", **_RANDOM}) for kind in (55, 65, 85)),
     Variant("rknn", "rknn-rk3588", refused=_RKNN),
-    Variant(
-        "rknn", "rknn-rk3588", {"quantize": "int8", **_RANDOM}, {**_RKNN, "quantized": "toolchain-refused"}
+    Variant("rknn", "rknn-rk3588", _INT8, {**_RKNN, "quantized": "toolchain-refused"}),
+    Variant("vela", "ethos-u55", _INT8),
+    Variant("vela", "ethos-u65", _INT8),
+    Variant("vela", "ethos-u85", _INT8),
+    Variant("vela", "ethos-u85", {"quantize": "int16x8", **_RANDOM}, {"mobile": "toolchain-refused"}),
+    Variant("handover", "edgetpu", _INT8),
+    *(
+        Variant("handover", target)
+        for target in (
+            "mediatek-apu",
+            "mediatek-mdla2",
+            "mediatek-mdla3",
+            "mediatek-nnapi-2020",
+            "samsung-npu",
+            "google-tensor",
+            "kirin-npu",
+            "synaptics-synap",
+            "ambarella-cv22",
+            "horizon-x3",
+        )
     ),
 )
