@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.agreement import ROOT, Record
+from convkit.targets import load_target
 
 PAGE = ROOT / "docs" / "agreement.md"
 _CAUSES = Path(__file__).with_name("agreement_causes.toml")
@@ -172,10 +173,11 @@ def _names(where: list[str]) -> str:
 def agreement_of(
     oracle: str | None, lineage: Iterable[str], everything: Mapping[str, Mapping[str, Mapping[str, Record]]]
 ) -> str:
-    """The cell of a target's row: the nearest target of its lineage that was measured."""
+    """The cell of a target's row: the nearest of its lineage that was measured, or what extends one of it."""
     measured = everything.get(oracle or "", {})
-    for name in lineage:
-        if name in measured:
-            f = Figures.of(measured[name])
-            return f"{f.agreement} of {f.ops}"
-    return "-"
+    near = (name for own in lineage for name in measured if own in load_target(name).lineage)
+    nearest = next((own for own in lineage if own in measured), None) or next(near, None)
+    if nearest is None:
+        return "-"
+    f = Figures.of(measured[nearest])
+    return f"{f.agreement} of {f.ops}"

@@ -37,7 +37,7 @@ from convkit.verify.inputs import Binding
 from convkit.verify.isolate import folded_constants, isolate
 from convkit.verify.numeric import compare
 
-_TARGET = "litert-gpu"
+_TARGET = "mali-gpu"
 _TRUTH = {"taken": "accelerated", "refused": "fallback", "wrong": "reject", "fails": "reject"}
 _CHUNK = 12
 _SECONDS = 180.0

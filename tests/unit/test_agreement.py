@@ -40,5 +40,7 @@ def test_the_page_counts_agreements_precision_and_recall() -> None:
 
 def test_a_target_has_the_agreement_of_what_it_extends() -> None:
     assert Figures.of(_MODELS).agreements == 15
-    assert agreement_of("npu", ("variant", "some-npu"), {"npu": {"some-npu": _MODELS}}) == "93.75 % of 16"
+    found = {"litert-gpu": {"mali-gpu": _MODELS}}
+    assert agreement_of("litert-gpu", ("mali-gpu", "litert-gpu"), found) == "93.75 % of 16"
+    assert agreement_of("litert-gpu", ("adreno-gpu", "litert-gpu"), found) == "93.75 % of 16"
     assert agreement_of(None, ("other",), {"npu": {"some-npu": _MODELS}}) == "-"
