@@ -124,6 +124,8 @@ def compile_options(
     preprocess: str | None = None,
     equalize: bool = True,
     correct_bias: bool = True,
+    min_sqnr: float | None = None,
+    min_psnr: float | None = None,
     **others: Any,
 ) -> CompileOptions:
     """The options of `compiling` (and others of CompileOptions by name) as the driver takes them."""
@@ -146,7 +148,7 @@ def compile_options(
             integer_only=integer_only,
         )
         shown = Preprocess.parse(preprocess) if preprocess else None
-        quantization = Quantization(settings, calibration, samples, shown)
+        quantization = Quantization(settings, calibration, samples, shown, min_sqnr, min_psnr)
     return CompileOptions(
         input_shapes={name: shape for name, shape, _ in shapes},
         input_dtypes={name: dtype for name, _, dtype in shapes if dtype},
@@ -162,6 +164,13 @@ def compile_options(
 def calibrating(function: Callable[..., Any]) -> Callable[..., Any]:
     """What steers quantization where it runs on data."""
     for option in reversed(_CALIBRATING):
+        function = option(function)
+    return function
+
+
+def searched(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What quality a mixture of precisions is to reach."""
+    for option in reversed(_SEARCHING):
         function = option(function)
     return function
 
@@ -227,9 +236,9 @@ _COMPILING: list[Decorator] = [
         help="fp16 stores the weights as float16.",
     ),
     click.option(
-        "--quantize", type=click.Choice(["int8", "int16x8", "dynamic", "w8", "fp16"]),
+        "--quantize", type=click.Choice(["int8", "int16x8", "dynamic", "w8", "w4", "fp16"]),
         help="Integers for activations and weights (int8, int16x8), for weights in integer arithmetic "
-        "(dynamic), or for weights as stored (w8, fp16).",
+        "(dynamic), or for weights as stored (w8, w4, fp16).",
     ),
     click.option(
         "--io", type=click.Choice(["float", "int"]), default="float", show_default=True,
@@ -252,6 +261,15 @@ _COMPILING: list[Decorator] = [
     ),
 ]  # fmt: skip
 
+_SEARCHING: list[Decorator] = [
+    click.option(
+        f"--min-{name}", type=float, metavar="DB",
+        help=f"Raise the most sensitive layers, as few as needed, until the {name.upper()} of every output "
+        "against the float model reaches this.",
+    )
+    for name in ("sqnr", "psnr")
+]  # fmt: skip
+
 _CALIBRATING: list[Decorator] = [
     click.option(
         "--calibration", metavar="DATA",
@@ -269,6 +287,7 @@ _CALIBRATING: list[Decorator] = [
                  help="Even out channel ranges between layers."),
     click.option("--bias-correction/--no-bias-correction", "correct_bias", default=True, show_default=True,
                  help="Take the mean error of rounded weights out of the biases."),
+    *_SEARCHING,
 ]  # fmt: skip
 
 _COMMON: list[Decorator] = [

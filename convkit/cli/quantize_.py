@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convkit.cli.console import console, exits, progress
-from convkit.cli.options import common, model_argument, shapes_option
+from convkit.cli.options import common, model_argument, searched, shapes_option
 from convkit.diagnostics import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
     from convkit.compiler.preview import QuantizationPreview
+    from convkit.quantize.sensitivity import Sensitivity
 
 
 @click.command("quantize")
@@ -23,8 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preview",
     is_flag=True,
-    required=True,
-    help="Compare all schemes; write nothing. A quantized file is written by `convkit compile --quantize`.",
+    help="Compare all schemes. Nothing is written here: `convkit compile --quantize` does that.",
 )
 @click.option(
     "--calibration",
@@ -34,7 +39,8 @@ if TYPE_CHECKING:
 )
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, metavar="N")
 @click.option("--preprocess", metavar="SPEC", help="Of images: mean=A/B/C,std=A/B/C,order=rgb|bgr.")
-@click.option("--sensitivity", is_flag=True, help="Also rank layers by what they lose alone in int8.")
+@click.option("--sensitivity", is_flag=True, help="Rank layers by what they lose alone in int8.")
+@searched
 @shapes_option
 @common
 @exits
@@ -45,6 +51,8 @@ def command(
     samples: int,
     preprocess: str | None,
     sensitivity: bool,
+    min_sqnr: float | None,
+    min_psnr: float | None,
     shapes: tuple[Any, ...],
     as_json: bool,
     quiet: bool,
@@ -58,19 +66,35 @@ def command(
     from convkit.compiler.preview import preview_quantization
     from convkit.quantize.data import Preprocess
 
+    if not (preview or sensitivity or min_sqnr is not None or min_psnr is not None):
+        raise click.UsageError("say what to show: --preview, --sensitivity, --min-sqnr or --min-psnr")
     wanted = Quantization(
+        min_sqnr=min_sqnr,
+        min_psnr=min_psnr,
         calibration=calibration,
         samples=samples,
         preprocess=Preprocess.parse(preprocess) if preprocess else None,
     )
     options = CompileOptions(input_shapes={shaped[0]: shaped[1] for shaped in shapes})
     with progress(not (quiet or as_json), f"quantizing {model.name}"):
-        found = preview_quantization(model, wanted, options, sensitivity)
+        found = preview_quantization(model, wanted, options, schemes=preview, layers=sensitivity)
     if as_json:
-        click.echo(json.dumps(_plain(dataclasses.asdict(found)), indent=2, allow_nan=False))
+        click.echo(json.dumps(_told(found), indent=2, allow_nan=False))
     elif not quiet:
         _show(found)
     return ExitCode.OK
+
+
+def _told(found: QuantizationPreview) -> Any:
+    """As JSON: of the mixture what it is made of, without its graph."""
+    mixed = found.mixed
+    body = dataclasses.asdict(dataclasses.replace(found, mixed=None))
+    if mixed is not None:
+        body["mixed"] = {
+            "raised": [dataclasses.asdict(layer) for layer in mixed.raised],
+            "int8_share": mixed.int8_share,
+        }
+    return _plain(body)
 
 
 def _plain(value: Any) -> Any:
@@ -83,6 +107,26 @@ def _plain(value: Any) -> Any:
 
 
 def _show(found: QuantizationPreview) -> None:
+    out = console()
+    if found.rows:
+        _show_schemes(found, out)
+    if found.layers:
+        out.print()
+        out.print(_ranking(found.layers))
+    if found.mixed is not None:
+        from convkit.report.text import count, share
+
+        mixed = found.mixed
+        out.print()
+        out.print(
+            f"{count(len(mixed.raised), 'layer')} raised to 16 bits (or float), "
+            f"{share(mixed.int8_share, 1)} of MACs in int8"
+        )
+        if mixed.raised:
+            out.print(_ranking(mixed.raised))
+
+
+def _show_schemes(found: QuantizationPreview, out: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -97,16 +141,21 @@ def _show(found: QuantizationPreview) -> None:
         losses = [f"{decibel(o.sqnr_db)} / {decibel(o.psnr_db)}" for o in row.outputs]
         left = str(row.left_float or "")
         table.add_row(row.name, quantity(row.size, "B"), f"{row.latency * 1e3:.2f} ms", *losses, left)
-    out = console()
     out.print(table)
     out.print(
         f"[dim]calibrated on {found.calibrated} samples, measured on {found.measured}; latency in LiteRT on "
         "one thread of this machine[/]"
     )
-    if found.layers:
-        ranking = Table("layer", "operator", "SQNR alone", "MAC", box=None, pad_edge=False)
-        for layer in found.layers:
-            lost = decibel(layer.sqnr_db if math.isfinite(layer.sqnr_db) else None)
-            ranking.add_row(escape(layer.name), layer.code, lost, quantity(layer.macs, "MAC"))
-        out.print()
-        out.print(ranking)
+
+
+def _ranking(layers: Sequence[Sensitivity]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from convkit.report.text import decibel, quantity
+
+    ranking = Table("layer", "operator", "SQNR alone", "MAC", box=None, pad_edge=False)
+    for layer in layers:
+        lost = decibel(layer.sqnr_db if math.isfinite(layer.sqnr_db) else None)
+        ranking.add_row(escape(layer.name), layer.code, lost, quantity(layer.macs, "MAC"))
+    return ranking

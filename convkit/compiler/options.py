@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How to quantize, and on what data: a file, a folder, "module:function", "random", or samples."""
+    """How to quantize, and on what data: a file, a folder, "module:function", "random", or samples.
+
+    With `min_sqnr` or `min_psnr` (decibel, of every output against the float model on the samples) the most
+    sensitive layers are raised to 16 bits, or to float where the target has none, until that is reached.
+    """
 
     settings: Settings = field(default_factory=Settings)
     calibration: Any = None
     samples: int = 100
     preprocess: Preprocess | None = None
+    min_sqnr: float | None = None
+    min_psnr: float | None = None
+
+    @property
+    def is_search(self) -> bool:
+        """Whether layers are to be raised until a quality is reached."""
+        return self.min_sqnr is not None or self.min_psnr is not None
 
 
 @dataclass(frozen=True)

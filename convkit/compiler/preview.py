@@ -8,28 +8,36 @@ from typing import Any
 from convkit.compiler.driver import Compilation
 from convkit.compiler.interface import Interface
 from convkit.compiler.options import CompileOptions, Quantization
-from convkit.compiler.quantized import samples_of
+from convkit.compiler.quantized import samples_of, search_stage
 from convkit.diagnostics import error
 from convkit.quantize.preview import Row, preview
-from convkit.quantize.sensitivity import Sensitivity, sensitivity
+from convkit.quantize.sensitivity import Mixed, Sensitivity, sensitivity
 
 _SENSITIVITY_SAMPLES = 8
 
 
 @dataclass(frozen=True)
 class QuantizationPreview:
-    """A row per scheme; layers by what they lose alone in int8, where asked for."""
+    """A row per scheme; layers by what they lose alone in int8; the mixture that reaches a quality. Each is
+    there where it was asked for."""
 
     rows: tuple[Row, ...]
     layers: tuple[Sensitivity, ...]
     calibrated: int
     measured: int
+    mixed: Mixed | None = None
 
 
 def preview_quantization(
-    source: Any, wanted: Quantization, options: CompileOptions | None = None, layers: bool = False
+    source: Any,
+    wanted: Quantization,
+    options: CompileOptions | None = None,
+    *,
+    schemes: bool = True,
+    layers: bool = False,
 ) -> QuantizationPreview:
-    """Quantize a model by every scheme and measure size, latency and loss on samples set aside.
+    """Quantize a model by every scheme and measure size, latency and loss on samples set aside; rank its
+    `layers`; search for the mixture that reaches what is `wanted`.
 
     Of four or more samples a quarter is set aside; fewer serve for both. Raises ConvkitError
     "no-calibration" without data.
@@ -46,6 +54,7 @@ def preview_quantization(
         )
     fresh = max(1, len(samples) // 4)
     used = samples[:-fresh] if len(samples) >= 4 else samples
-    rows = tuple(preview(graph, used, samples[-fresh:]))
+    rows = tuple(preview(graph, used, samples[-fresh:])) if schemes else ()
+    mixed = search_stage(wanted, graph, used, "int16") if wanted.is_search else None
     found = sensitivity(graph, wanted.settings, used[:_SENSITIVITY_SAMPLES]) if layers else []
-    return QuantizationPreview(rows, tuple(found), len(used), fresh)
+    return QuantizationPreview(rows, tuple(found), len(used), fresh, mixed)

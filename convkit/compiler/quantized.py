@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from convkit.compiler.options import Quantization
 from convkit.diagnostics import ConvkitError, error
 from convkit.dialects.tflite.graph import Graph
 from convkit.quantize.data import Preprocess, load_samples
-from convkit.quantize.quantizer import Quantized, quantize
+from convkit.quantize.quantizer import Quantized, no_calibration, quantize
 from convkit.quantize.run import Runner, Sample
+from convkit.quantize.sensitivity import Mixed, at_least, search_mixed
 from convkit.quantize.simulate import operator_errors, step_limit
 from convkit.report import FloatOperator, OutputError, QuantizationSummary
 from convkit.verify.numeric import compare
@@ -32,8 +34,29 @@ def samples_of(wanted: Quantization, graph: Graph, interface: Interface) -> list
     return [[b.to_artifact(sample[b.name], tensor.dtype) for b, tensor in bound] for sample in given]
 
 
+def search_stage(
+    wanted: Quantization, graph: Graph, samples: Sequence[Sample], raised_to: Literal["int16", "float"]
+) -> Mixed:
+    """The fewest layers raised that reach the quality asked for; ConvkitError "quality-not-reached"."""
+    if not samples:
+        raise no_calibration(wanted.settings.scheme)
+    used = samples[:_EVALUATED]
+    meets = at_least(graph, used, wanted.min_sqnr, wanted.min_psnr)
+    found = search_mixed(graph, wanted.settings, used, meets, raised_to)
+    if not found.met:
+        raise error(
+            "quality-not-reached",
+            f"not even with all layers in {raised_to} do the outputs reach what is asked for",
+            help="ask for less, or for --quantize int16x8 or fp16",
+        )
+    return found
+
+
 def quantize_stage(
-    wanted: Quantization, graph: Graph, interface: Interface
+    wanted: Quantization,
+    graph: Graph,
+    interface: Interface,
+    raised_to: Literal["int16", "float"] = "int16",
 ) -> tuple[Quantized, QuantizationSummary]:
     """Quantize the float graph and measure what that costs.
 
@@ -41,7 +64,8 @@ def quantize_stage(
     float simulation than the kernels round; see `quantize` and `load_samples` for others.
     """
     samples = samples_of(wanted, graph, interface)
-    quantized = quantize(graph, wanted.settings, samples)
+    mixed = search_stage(wanted, graph, samples, raised_to) if wanted.is_search else None
+    quantized = quantize(graph, wanted.settings, samples) if mixed is None else mixed.quantized
     if not samples:  # weights alone are quantized: any inputs show the loss
         samples = samples_of(
             Quantization(wanted.settings, "random", samples=1, preprocess=None), graph, interface
@@ -57,6 +81,9 @@ def quantize_stage(
         left_float=tuple(FloatOperator(op.code, op.outputs[0].name) for op in quantized.left_float),
         max_steps=steps,
         outputs=errors,
+        raised=() if mixed is None else tuple(FloatOperator(r.code, r.name) for r in mixed.raised),
+        raised_to=None if mixed is None else raised_to,
+        int8_macs=1.0 if mixed is None else mixed.int8_share,
     )
     return quantized, summary
 

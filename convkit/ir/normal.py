@@ -19,6 +19,7 @@ from convkit.ir.carried import carry, is_carried, is_static, may_be_carried
 from convkit.ir.emit import Results
 from convkit.ir.facts import dtype_of, is_constant, make_attr, shape_of
 from convkit.ir.fold import fold_node
+from convkit.ir.grid import note_grid
 from convkit.ir.infer import NEWEST_OPSET, NORMAL_OPSET, infer_node, normal_opset, schema_of
 from convkit.ir.opset import spell_out, upgrade_node
 from convkit.ir.origin import Origin, annotate_origins, origin_of, place_of, set_origin
@@ -159,7 +160,9 @@ class _Sweep:
             return result
         folded = fold_node(node)
         if folded is not None:
-            return [self.const(array) for array in folded]
+            constants = [self.const(array) for array in folded]
+            note_grid(node, constants[0])
+            return constants
         if node.domain == "" and node.op_type in EARLY:
             return EARLY[node.op_type](node, self)
         _trim_outputs(node)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from convkit.dialects.tflite.graph import Quantization, Tensor
 
 Range = tuple[float, float]
 
+INT4 = np.dtype(ml_dtypes.int4)
 INT8 = np.dtype(np.int8)
 INT16 = np.dtype(np.int16)
 INT32 = np.dtype(np.int32)
 INT64 = np.dtype(np.int64)
 FLOAT32 = np.dtype(np.float32)
 
-_LARGEST_WEIGHT = 127
+_LARGEST_WEIGHT = {INT4: 7, INT8: 127}
 _LARGEST_BIAS = 2.0**30
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny) * 2.0**24
 
@@ -40,14 +42,16 @@ def activation_grid(found: Range, dtype: np.dtype[Any], symmetric: bool | None =
     return grid(scale, int(np.clip(round(limits.min - low / scale), limits.min, limits.max)))
 
 
-def weight_grid(weights: np.ndarray, axis: int | None, fallback: float = 1.0) -> Quantization:
-    """The symmetric int8 grid of weights, per slice along `axis` or (None) per tensor.
+def weight_grid(
+    weights: np.ndarray, axis: int | None, fallback: float = 1.0, dtype: np.dtype[Any] = INT8
+) -> Quantization:
+    """The symmetric grid of weights, per slice along `axis` or (None) per tensor.
 
     `fallback` is the scale of a slice that is all zero.
     """
     others = tuple(a for a in range(weights.ndim) if a != axis)
     largest = np.abs(weights).max(axis=others if axis is not None else None, initial=0.0)
-    scale = np.atleast_1d(np.asarray(largest, np.float64)) / _LARGEST_WEIGHT
+    scale = np.atleast_1d(np.asarray(largest, np.float64)) / _LARGEST_WEIGHT[dtype]
     scale = np.where(scale < _SMALLEST_SCALE, fallback, scale)
     return Quantization(scale.astype(np.float32), np.zeros(scale.shape, np.int64), axis or 0)
 
@@ -73,10 +77,10 @@ def encode(values: np.ndarray, to: Quantization, dtype: np.dtype[Any]) -> np.nda
     """Real numbers on a grid: nearest (ties away from zero, as the kernels round), saturated."""
     scale = _spread(to.scale.astype(np.float64), values.ndim, to.axis)
     zero = _spread(to.zero_point, values.ndim, to.axis)
-    limits = np.iinfo(dtype)
+    limits: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
     steps = values / scale
     rounded = np.trunc(steps + np.copysign(0.5, steps)) + zero
-    return np.asarray(np.clip(rounded, limits.min, limits.max), dtype)
+    return np.asarray(np.clip(rounded, limits.min, limits.max)).astype(dtype)
 
 
 def decode(numbers: np.ndarray, quantization: Quantization) -> np.ndarray:

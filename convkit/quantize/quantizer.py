@@ -16,7 +16,7 @@ from convkit.quantize.build import quantize_graph
 from convkit.quantize.calibrate import Calibration, calibrate
 from convkit.quantize.correct import correct_biases
 from convkit.quantize.equalize import equalize
-from convkit.quantize.grid import INT8, INT16
+from convkit.quantize.grid import INT4, INT8, INT16
 from convkit.quantize.observers import observer_factory
 from convkit.quantize.operators import TFLITE
 from convkit.quantize.plan import Plan, assign_grids, observed, plan
@@ -24,9 +24,9 @@ from convkit.quantize.run import Sample
 from convkit.quantize.spell import spell
 from convkit.quantize.weights import quantize_weights
 
-Scheme = Literal["int8", "int16x8", "dynamic", "w8", "fp16"]
+Scheme = Literal["int8", "int16x8", "dynamic", "w8", "w4", "fp16"]
 
-SCHEMES: tuple[Scheme, ...] = ("int8", "int16x8", "dynamic", "w8", "fp16")
+SCHEMES: tuple[Scheme, ...] = ("int8", "int16x8", "dynamic", "w8", "w4", "fp16")
 _ACTIVATIONS: dict[str, np.dtype[Any]] = {"int8": INT8, "int16x8": INT16}
 
 
@@ -120,7 +120,9 @@ def quantize(graph: Graph, settings: Settings, samples: Sequence[Sample] = ()) -
         return Quantized(copy)
     if not settings.needs_calibration:
         graph, equalized = equalize(graph, TFLITE) if settings.equalize else (graph, 0)
-        return Quantized(quantize_weights(graph, dynamic=settings.scheme == "dynamic"), (), equalized)
+        stored = INT4 if settings.scheme == "w4" else INT8
+        found = quantize_weights(graph, settings.scheme == "dynamic", stored)
+        return Quantized(found, (), equalized)
     if not samples:
         raise no_calibration(settings.scheme)
     plan_for(spell(graph), settings)  # refuses before anything is run

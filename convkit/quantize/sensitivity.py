@@ -179,7 +179,16 @@ def search_mixed(
     return Mixed(chosen, tuple(ranking[:low]), 1 - wide_macs / total, meets(chosen.graph))
 
 
-def at_least(graph: Graph, samples: Sequence[Sample], sqnr_db: float) -> Callable[[Graph], bool]:
-    """Whether every output of a graph has an SQNR of at least so many decibel against `graph`."""
+def at_least(
+    graph: Graph, samples: Sequence[Sample], sqnr_db: float | None = None, psnr_db: float | None = None
+) -> Callable[[Graph], bool]:
+    """Whether every output of a graph has an SQNR and a PSNR of at least so many decibel against `graph`."""
     reference = list(Runner(graph).run(samples))
-    return lambda found: worst_sqnr(fidelity(found, reference, samples)) >= sqnr_db
+
+    def meets(found: Graph) -> bool:
+        outputs = fidelity(found, reference, samples)
+        enough = sqnr_db is None or worst_sqnr(outputs) >= sqnr_db
+        peaks = [o.psnr_db for o in outputs if o.psnr_db is not None]
+        return enough and (psnr_db is None or all(peak >= psnr_db for peak in peaks))
+
+    return meets

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from convkit.dialects.tflite.graph import Graph, Op, Tensor
 from convkit.quantize.grid import FLOAT32, INT8, constant_on, weight_grid
 from convkit.quantize.operators import WEIGHTED
@@ -20,8 +22,8 @@ _SMALL = 1024
 """Elements below which weights stay in float: nothing is gained but an operator."""
 
 
-def quantize_weights(graph: Graph, dynamic: bool) -> Graph:
-    """The graph with large constant weights in int8, per output channel; activations stay float32.
+def quantize_weights(graph: Graph, dynamic: bool, dtype: np.dtype[Any] = INT8) -> Graph:
+    """The graph with large constant weights in int8 or int4, per output channel; activations stay float32.
 
     With `dynamic` operators that can read them so do; all other weights (and all of them without) are
     behind a DEQUANTIZE, which delegates fold.
@@ -39,8 +41,9 @@ def quantize_weights(graph: Graph, dynamic: bool) -> Graph:
         hybrid = dynamic and op.code in _HYBRID and not _grouped(op)
         if (id(tensor), True) not in forms:
             axis = WEIGHTED[op.code].channel if op.code in WEIGHTED else None
-            grid = weight_grid(tensor.data, axis)
-            forms[id(tensor), True] = constant_on(f"{tensor.name}/int8", tensor.data, grid, INT8)
+            grid = weight_grid(tensor.data, axis, dtype=dtype)
+            name = f"{tensor.name}/{dtype.name}"
+            forms[id(tensor), True] = constant_on(name, tensor.data, grid, dtype)
         stored = forms[id(tensor), True]
         if not hybrid and (id(tensor), False) not in forms:
             forms[id(tensor), False] = Tensor(tensor.name, tensor.shape, FLOAT32)

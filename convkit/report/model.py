@@ -230,7 +230,8 @@ class QuantizationSummary:
     `method` and `calibration` are None where activations stay in float. `equalized` counts pairs of layers
     whose channels were evened out. `max_steps` is the greatest error of an operator's integers against
     its float simulation, in steps of its output's grid. `outputs` compare quantized with float on
-    calibration samples.
+    calibration samples. `raised` are layers that a search for quality has put into `raised_to` ("int16" or
+    "float"), which leaves the share `int8_macs` of the multiply-accumulates in the scheme.
     """
 
     scheme: str
@@ -241,6 +242,9 @@ class QuantizationSummary:
     left_float: tuple[FloatOperator, ...]
     max_steps: float | None
     outputs: tuple[OutputError, ...]
+    raised: tuple[FloatOperator, ...] = ()
+    raised_to: str | None = None
+    int8_macs: float = 1.0
 
     @property
     def worst(self) -> OutputError | None:

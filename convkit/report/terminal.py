@@ -153,6 +153,11 @@ def _quantized(found: QuantizationSummary) -> str:
         lines[0] += f": {error_figures(found.worst)}{which if len(found.outputs) > 1 else ''}"
     if found.max_steps is not None:
         lines.append(f"[dim]each operator within {found.max_steps:.2f} steps of its float simulation[/]")
+    if found.raised_to is not None:
+        layers = count(len(found.raised), "layer")
+        lines.append(
+            f"{layers} raised to {found.raised_to}, {share(found.int8_macs, 1)} of MACs in {found.scheme}"
+        )
     if found.left_float:
         counts = Counter(op.op for op in found.left_float)
         named = ", ".join(f"{n} x {code}" for code, n in sorted(counts.items()))

@@ -12,6 +12,7 @@ from convkit.ir.canonical import CANONICAL
 from convkit.ir.emit import Results
 from convkit.ir.facts import make_attr
 from convkit.ir.fold import fold_node
+from convkit.ir.grid import note_grid
 from convkit.ir.infer import infer_node
 from convkit.ir.origin import Origin, merge_origins, set_origin
 
@@ -63,6 +64,7 @@ class Rewriter:
             folded = fold_node(node)
             if folded is not None:
                 found = [self.const(array, op_type.lower()) for array in folded]
+                note_grid(node, found[0])
             elif domain == "" and op_type in CANONICAL:
                 found = CANONICAL[op_type](node, self)
         except BaseException:

@@ -122,3 +122,47 @@ def test_preview_compares_schemes_and_ranks_layers(folder: Path) -> None:
     assert loss["fp32"] is None
     assert loss["fp16"] > loss["int16x8"] > loss["int8, min-max"] > 25
     assert {layer["code"] for layer in found["layers"]} >= {"CONV_2D", "PRELU", "TRANSPOSE_CONV"}
+
+
+def test_the_layers_that_spoil_the_quality_are_raised(folder: Path) -> None:
+    data = folder / "data.npz"
+    plain = _run(folder, "--quantize", "int8", "--calibration", data)
+    assert plain.exit_code == 0, plain.output
+    before = _report(folder)["quantization"]["outputs"][0]["sqnr_db"]
+    wanted = before + 3
+    result = _run(folder, "--quantize", "int8", "--calibration", data, "--min-sqnr", str(wanted))
+    assert result.exit_code == 0, result.output
+    found = _report(folder)["quantization"]
+    assert found["outputs"][0]["sqnr_db"] >= wanted
+    assert found["raised_to"] == "int16"
+    assert 1 <= len(found["raised"]) < 6
+    assert 0 <= found["int8_macs"] < 1
+    said = [
+        "quantize",
+        str(folder / "net.onnx"),
+        "--min-sqnr",
+        str(wanted),
+        "--calibration",
+        str(data),
+        "--json",
+    ]
+    shown = json.loads(CliRunner().invoke(main, said).stdout)
+    assert shown["mixed"]["raised"]
+    assert not shown["rows"]
+
+
+def test_a_quality_that_cannot_be_reached_is_refused(folder: Path) -> None:
+    result = _run(folder, "--quantize", "int8", "--calibration", "random", "--min-psnr", "300")
+    assert result.exit_code == 2
+    assert "not even with all layers in int16" in " ".join(result.output.split())
+
+
+def test_four_bit_weights(folder: Path) -> None:
+    sizes, losses = {}, {}
+    for scheme in ("w8", "w4"):
+        result = _run(folder, "--quantize", scheme)
+        assert result.exit_code == 0, result.output
+        report = _report(folder)
+        sizes[scheme] = report["artifacts"][0]["size"]
+        losses[scheme] = report["quantization"]["outputs"][0]["sqnr_db"]
+    assert losses["w4"] is None or losses["w8"] is None or losses["w4"] <= losses["w8"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import onnx_ir as ir
 
@@ -19,6 +19,7 @@ from convkit.dialects.tflite.precision import to_fp16_weights
 from convkit.dialects.tflite.simplify import simplify
 from convkit.dialects.tflite.versions import assign_versions
 from convkit.dialects.tflite.writer import serialize
+from convkit.ir.facts import is_op
 from convkit.report import QuantizationSummary, Verification
 from convkit.verify.numeric import ReferenceRun
 
@@ -30,22 +31,42 @@ if TYPE_CHECKING:
 def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> tuple[Graph, LayoutStats]:
     """Lower a model in normal form to the TFLite graph that is written; `model` is widened to float32."""
     options = options or CompileOptions()
-    graph, layout = assign_layout(simplify(lower(model)), options.io_layout)
-    graph = simplify(graph)
+    quantizing = ("QLinearConv", "QLinearMatMul", "QuantizeLinear")
+    kept = _integers_kept(model, options) if any(is_op(n, *quantizing) for n in model.graph) else None
+    graph, layout = kept or _laid_out(lower(model), options)
     if options.precision == "fp16":
         to_fp16_weights(graph)
     assign_versions(graph)
     return graph, layout
 
 
+def _laid_out(graph: Graph, options: CompileOptions) -> tuple[Graph, LayoutStats]:
+    graph, layout = assign_layout(simplify(graph), options.io_layout)
+    return simplify(graph), layout
+
+
+def _integers_kept(model: ir.Model, options: CompileOptions) -> tuple[Graph, LayoutStats] | None:
+    """A model that is quantized already, on its own integers; None where none of it can be."""
+    from convkit.quantize.folding import fold_integers
+    from convkit.quantize.kept import SPECIAL, spell_qlinear
+
+    graph, layout = _laid_out(lower(spell_qlinear(model), SPECIAL), options)
+    folded = fold_integers(graph)
+    return None if folded is None else (folded, layout)
+
+
 def emitter(target: Target, options: CompileOptions) -> Emitter:
     """The emitter for a target that reads TFLite."""
-    return TFLiteEmitter(target.pipeline, options)
+    wide = not target.quantization or "int16x8" in target.quantization
+    return TFLiteEmitter(target.pipeline, options, "int16" if wide else "float")
 
 
 @dataclass(frozen=True)
 class TFLiteEmitter(Emitter):
     """Lowered with its layout, quantized on the lowered graph, verified in LiteRT's interpreter."""
+
+    raised_to: Literal["int16", "float"] = field(default="int16", compare=False)
+    """Where layers go that a search for quality takes out of int8."""
 
     writes: ClassVar[bool] = True
     quantizes: ClassVar[bool] = True
@@ -67,7 +88,7 @@ class TFLiteEmitter(Emitter):
 
         wanted = self.options.quantization
         assert wanted is not None
-        quantized, summary = quantize_stage(wanted, lowered.floats, interface)
+        quantized, summary = quantize_stage(wanted, lowered.floats, interface, self.raised_to)
         assign_versions(quantized.graph)
         return replace(lowered, graph=quantized.graph), summary
 

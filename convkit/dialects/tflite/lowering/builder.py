@@ -7,7 +7,7 @@ operator that wants channels last gets explicit TRANSPOSEs. The layout pass remo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +20,9 @@ from convkit.dialects.unsupported import UnsupportedError
 from convkit.ir.facts import dtype_of, input_at, ints, shape_of
 from convkit.ir.normal import spell_out_nodes
 from convkit.ir.origin import Origin, origin_of, place_of
+
+if TYPE_CHECKING:
+    from convkit.dialects.tflite.lowering.special import Special
 
 Result = Tensor | Sequence[Tensor]
 Lowering = Callable[["Builder", ir.Node], Result]
@@ -60,8 +63,9 @@ def constant_ints(node: ir.Node, index: int) -> tuple[int, ...]:
 class Builder:
     """Builds the TFLite graph; `emit` appends one operator that carries the current node's origin."""
 
-    def __init__(self) -> None:
+    def __init__(self, special: Special | None = None) -> None:
         self.ops: list[Op] = []
+        self._special = special
         self.refused: list[ir.Node] = []
         self._tensors: dict[ir.Value, Tensor] = {}
         self._names: dict[str, int] = {}
@@ -169,6 +173,14 @@ class Builder:
         self.ops.append(Op(code, inputs, outputs, options, self._origin))
         return outputs
 
+    def convert(self, code: str, x: Tensor, dtype: Any) -> Tensor:
+        """Append a QUANTIZE or DEQUANTIZE."""
+        return self._append(code, [x], [(x.shape, dtype)], {})[0]
+
+    def dtype_of(self, node: ir.Node) -> np.dtype[Any]:
+        """The element type of a node's first output."""
+        return np.dtype(dtype_of(node.outputs[0]).numpy())
+
     def transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """x with its dimensions permuted; nothing for the identity, folded for a constant."""
         if list(perm) == list(range(x.rank)):
@@ -270,7 +282,11 @@ class Builder:
             raise UnsupportedError("there is no TFLite lowering for this operator")
         self._origin = origin_of(node)
         self._base = node.outputs[0].name or node.name or node.op_type
-        found = lowering(self, node)
+        first = len(self.ops)
+        own = self._special.lowerings.get((node.domain, node.op_type)) if self._special else None
+        found = (own(self, node) if own is not None else None) or lowering(self, node)
+        if self._special is not None:
+            self._special.after(node, self.ops[first:])
         results = [found] if isinstance(found, Tensor) else list(found)
         for value, result in zip(node.outputs, results, strict=False):
             self._bind(value, result)
@@ -350,20 +366,20 @@ def _refusal(node: ir.Node, why: UnsupportedError) -> Diagnostic:
     )
 
 
-def lower(model: ir.Model) -> Graph:
+def lower(model: ir.Model, special: Special | None = None) -> Graph:
     """Lower a model in normal form to a TFLite graph (naive layout: ONNX order everywhere).
 
     Half-precision arithmetic becomes float32 in the model itself; its interface keeps its types.
     Nodes that have no lowering, or whose lowering refuses them, are spelled out where ONNX defines their
-    operator by others. Raises ConvkitError with one "lower-unsupported" Diagnostic per node that TFLite
-    cannot express.
+    operator by others. `special` lowerings go before the registered ones. Raises ConvkitError with one
+    "lower-unsupported" Diagnostic per node that TFLite cannot express.
     """
     import convkit.dialects.tflite.lowering  # noqa: F401 - registers the lowerings
     from convkit.dialects.tflite.widen import widen_floats
 
     widen_floats(model)
     while True:
-        builder = Builder()
+        builder = Builder(special)
         try:
             return builder.graph(model)
         except ConvkitError:
