@@ -14,7 +14,7 @@ from convkit.diagnostics import ConvkitError
 from convkit.dialects.onnx.write import to_onnx
 from convkit.quantize.data import Given, Preprocess, load_samples
 from convkit.quantize.onnx import QuantizedModel, quantize_model
-from convkit.quantize.onnx_simulate import value_errors
+from convkit.quantize.onnx_simulate import fused, value_errors
 from convkit.quantize.quantizer import no_calibration
 from convkit.report import FloatOperator, OutputError, QuantizationSummary, Verification
 from convkit.targets import QdqScheme
@@ -74,8 +74,7 @@ def _losses(model: ir.Model, quantized: ir.Model, samples: Sequence[Given]) -> t
 
 
 def _answers(model: ir.Model, samples: Sequence[Given], optimized: bool = False) -> Mapping[str, np.ndarray]:
-    plain = to_onnx(model, opset=model.graph.opset_imports[""])  # without what is implied: see value_errors
-    reference = Reference(plain.SerializeToString(), optimized)
+    reference = fused(model) if optimized else Reference(ir.to_proto(model).SerializeToString())
     runs = [reference.run(sample) for sample in samples]
     return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
 

@@ -50,6 +50,11 @@ def _export(module: nn.Module, *inputs: torch.Tensor) -> ir.Model:
 
 @pytest.fixture(scope="module")
 def block() -> tuple[ir.Model, list[Arrays]]:
+    return block_and_samples()
+
+
+def block_and_samples() -> tuple[ir.Model, list[Arrays]]:
+    """The block, and two inputs with activations around 300 of which five are masked."""
     torch.manual_seed(0)
     model = _export(Block(), torch.randn(1, 16, 32), torch.ones(1, 16))
     rng = np.random.default_rng(0)

@@ -134,3 +134,42 @@ def test_weights_off_any_grid_stay_in_float(net: ir.Model) -> None:
             node.replace_input_with(1, value)
     found = compile_model(model, "tflite-cpu", CompileOptions(io_layout="nhwc"))
     assert all(op.output.dtype == np.float32 for op in found.graph.ops if op.code.endswith("CONV_2D"))
+
+
+def test_a_torch_export_with_quantized_operators_keeps_them() -> None:
+    import torch.ao.quantization.fx._decomposed
+
+    decomposed = torch.ops.quantized_decomposed
+    limits = (-128, 127, torch.int8)
+
+    class Quantized(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            draw = torch.Generator().manual_seed(0)
+            self.register_buffer(
+                "w", torch.randint(-127, 128, (4, 3, 3, 3), dtype=torch.int8, generator=draw)
+            )
+            self.register_buffer("scale", torch.rand(4, generator=draw) * 0.01 + 0.005)
+            self.register_buffer("zero", torch.zeros(4, dtype=torch.int64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = decomposed.quantize_per_tensor(x, 0.05, 3, *limits)
+            x = decomposed.dequantize_per_tensor(x, 0.05, 3, *limits)
+            w = decomposed.dequantize_per_channel(self.w, self.scale, self.zero, 0, -127, 127, torch.int8)
+            y = torch.relu(torch.nn.functional.conv2d(x, w, padding=1))
+            y = decomposed.quantize_per_tensor(y, 0.02, -128, *limits)
+            return decomposed.dequantize_per_tensor(y, 0.02, -128, *limits)
+
+    module = Quantized().eval()
+    program = torch.export.export(module, (torch.randn(1, 3, 8, 8),))
+    found = convkit.compile(program, "tflite-cpu")
+    (conv,) = (op for op in found.graph.ops if op.code == "CONV_2D")
+    x, w = conv.inputs[:2]
+    assert x is not None
+    assert x.quantization is not None
+    assert (float(x.quantization.scale[0]), int(x.quantization.zero_point[0])) == (np.float32(0.05), 3)
+    assert w is not None
+    assert w.quantization is not None
+    np.testing.assert_array_equal(w.quantization.scale, module.scale.numpy())
+    np.testing.assert_array_equal(w.data, module.w.numpy().transpose(0, 2, 3, 1))
+    assert conv.output.dtype == np.int8

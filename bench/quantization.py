@@ -1,0 +1,177 @@
+"""Measure what docs/quantization-measured.md says: `python -m bench.quantization [--peer PYTHON]`.
+
+PYTHON is an interpreter that has ai-edge-quantizer; without it the comparison stays that of the last run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tests.conftest import shared_folder
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "quantization-measured.md"
+_SAMPLES = 100
+_PEER = """
+import resource, sys, time
+import numpy as np
+from ai_edge_quantizer import quantizer, recipe
+samples = np.load(sys.argv[2])
+start, used = time.perf_counter(), time.process_time()
+q = quantizer.Quantizer(sys.argv[1])
+q.load_quantization_recipe(recipe.static_wi8_ai8())
+name = sys.argv[3]
+found = q.calibrate({"serving_default": [{name: s} for s in samples]})
+q.quantize(found).export_model(sys.argv[4], overwrite=True)
+print(time.perf_counter() - start, time.process_time() - used,
+      resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def _equalization() -> Iterator[str]:
+    import torch
+
+    from convkit.quantize import Settings, quantize
+    from tests.quantization import MobileNet, lowered, normal_samples, sqnr
+
+    torch.manual_seed(0)
+    net = MobileNet()
+    net.scale_badly()
+    graph = lowered(net, 1, 3, 32, 32)
+    samples, fresh = normal_samples(graph, 8), normal_samples(graph, 8, seed=1)
+    plain = Settings(equalize=False, correct_bias=False)
+    for name, settings in {
+        "int8, per tensor, plain": replace(plain, per_channel=False),
+        "int8, per channel, plain": plain,
+        "int8, per tensor, equalized": Settings(per_channel=False, correct_bias=False),
+        "int8, per channel, equalized, biases corrected": Settings(),
+        "int16x8": Settings(scheme="int16x8"),
+    }.items():
+        yield f"| {name} | {sqnr(graph, quantize(graph, settings, samples).graph, fresh):.1f} dB |"
+
+
+def _pictures() -> Iterator[str]:
+    from convkit.quantize import Settings, quantize
+    from convkit.quantize.sensitivity import search_mixed
+    from tests.pictures import SIZE, pictures, psnr, samples_of, trained
+    from tests.quantization import lowered
+
+    graph = lowered(trained(), 1, 3, SIZE, SIZE)
+    samples, (small, large) = samples_of(pictures(16, 1)[0]), pictures(16, 2)
+    best = psnr(graph, small, large)
+    yield f"| fp32 | {best:.3f} dB | |"
+    plain = Settings(equalize=False, correct_bias=False)
+    for name, settings in {
+        "int16x8": Settings(scheme="int16x8"),
+        "int8, equalized": Settings(),
+        "int8, plain": replace(plain, per_channel=False),
+    }.items():
+        found = psnr(quantize(graph, settings, samples).graph, small, large)
+        yield f"| {name} | {found:.3f} dB | {best - found:.3f} dB |"
+    rough = replace(plain, per_channel=False)
+    mixed = search_mixed(graph, rough, samples, lambda g: best - psnr(g, small, large) < 0.1)
+    found = psnr(mixed.quantized.graph, small, large)
+    name = f"int8, plain, but {len(mixed.raised)} layers in int16 ({mixed.int8_share:.0%} of MACs in int8)"
+    yield f"| {name} | {found:.3f} dB | {best - found:.3f} dB |"
+
+
+def _float16() -> Iterator[str]:
+    from convkit.compiler.float16 import float16_stage
+    from tests.unit.test_float16 import block_and_samples
+
+    found = float16_stage(*block_and_samples(), "random").summary
+    for name, errors in (("as it is", found.before), ("cured", found.outputs)):
+        (error,) = errors
+        yield f"| {name} | {error.mismatches} of {error.elements} | {error.sqnr_db:.1f} dB |"
+
+
+def ours(model: str) -> None:
+    """The child that quantizes MobileNetV2: prints seconds, CPU seconds, peak bytes before and after."""
+    from convkit.compiler.emit.tflite import lower_to_tflite
+    from convkit.dialects.tflite.versions import assign_versions
+    from convkit.dialects.tflite.writer import serialize
+    from convkit.frontends import load_any
+    from convkit.ir.normal import normalize
+    from convkit.passes.pipeline import PassManager, default_pipeline
+    from convkit.quantize import Settings, quantize
+
+    loaded = load_any(model).model
+    normalize(loaded)
+    PassManager(default_pipeline()).run(loaded)
+    graph = lower_to_tflite(loaded)[0]
+    Path(sys.argv[3]).write_bytes(serialize(graph))
+    rng = np.random.default_rng(0)
+    samples = [[rng.random(t.shape, np.float32) for t in graph.inputs] for _ in range(_SAMPLES)]
+    np.save(sys.argv[4], np.stack([s[0] for s in samples]))
+    start, used = time.perf_counter(), time.process_time()
+    found = quantize(graph, Settings(correct_bias=False), samples).graph
+    assign_versions(found)
+    serialize(found)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps([time.perf_counter() - start, time.process_time() - used, peak,
+                      graph.signature_inputs[0]]))  # fmt: skip
+
+
+def _speed(peer: str) -> Iterator[str]:
+    model = shared_folder() / "models" / "onnx" / "mobilenet_v2.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        flat, data, made = (f"{folder}/{name}" for name in ("m.tflite", "s.npy", "q.tflite"))
+        command = [sys.executable, "-m", "bench.quantization", "--child", str(model), flat, data]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+        *one, name = json.loads(said)
+        command = [peer, "-c", _PEER, flat, data, name, made]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+        two = [float(word) for word in said.split()]
+    for label, (wall, used, peak) in (("convkit", one), ("ai-edge-quantizer 0.10.0", two)):
+        yield f"| {label} | {wall:.1f} s | {used:.1f} s | {peak / 1e6:.0f} MB |"
+    yield f"| ratio | {one[0] / two[0]:.2f} | {one[1] / two[1]:.2f} | {one[2] / two[2]:.2f} |"
+
+
+def _section(title: str, head: str, rows: Iterator[str]) -> list[str]:
+    columns = head.count("|") - 1
+    return [f"## {title}", "", head, "|" + "---|" * columns, *rows, ""]
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peer", help="a Python that has ai-edge-quantizer")
+    peer = parser.parse_args().peer
+    lines = ["# Quantization, measured", "", "Written by `python -m bench.quantization`.", ""]
+    lines += _section(
+        "Badly scaled channels: SQNR against the float network", "| scheme | SQNR |", _equalization()
+    )
+    lines += _section(
+        "A network that doubles the size of pictures: PSNR against the true ones",
+        "| scheme | PSNR | loss |",
+        _pictures(),
+    )
+    lines += _section(
+        "float16: a transformer block, mask -1e9, epsilon 1e-12, activations around 300",
+        "| block | not a number | SQNR |",
+        _float16(),
+    )
+    speed = "MobileNetV2 quantized to int8 on 100 samples"
+    if peer:
+        lines += _section(speed, "| tool | wall | CPU | peak memory |", _speed(peer))
+    else:
+        text = PAGE.read_text() if PAGE.is_file() else ""
+        lines += [f"## {speed}" + text.partition(f"## {speed}")[2].rstrip(), ""]
+    PAGE.write_text("\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        ours(sys.argv[2])
+    else:
+        main()
