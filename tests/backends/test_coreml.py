@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from convkit.compiler.driver import compile_model
@@ -68,6 +69,18 @@ def test_half_precision_is_what_is_computed(ios: str, tmp_path: Path) -> None:
     found = result.report.verification
     assert found is not None
     assert 1e-5 < found.outputs[0].max_rel < 1e-2
+
+
+def test_a_name_that_is_a_word_of_core_ml_s_is_changed(tmp_path: Path) -> None:
+    need("coreml")
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 18]>
+    net (float[1,4] state, float[1,4] x) => (float[1,4] y) { y = Sub(state, x) }""")
+    result = compile_model(model, "coreml")
+    backend, found = result.report.backend, result.report.verification
+    assert backend is not None
+    assert found is not None
+    assert found.outputs[0].max_abs == 0
+    assert any(note.startswith("state is called state_") for note in backend.notes)
 
 
 def test_what_an_ml_program_cannot_say_is_refused_by_name(tmp_path: Path) -> None:

@@ -13,26 +13,23 @@ from coremltools.models.utils import load_spec
 OWN = {}
 
 
-def reload(package, target):
-    """The number of operators that the package's program has, and the program."""
+def reload(package):
+    """The number of operators of the package's main function, and the function."""
     spec = load_spec(package)
     program = load(
         spec,
         specification_version=spec.specificationVersion,
         file_weights_dir=f"{package}/Data/com.apple.CoreML/weights",
     )
-    operators = [op for op in program.functions["main"].operations if op.op_type != "const"]
-    return len(operators), program
-
-
-def evaluate(program, arrays, outputs):
-    """The outputs (None with the operator that nobody computes), its name, and what NumPy computed."""
     function = program.functions["main"]
-    values = {name: np.asarray(array) for name, array in arrays.items()}
+    return sum(op.op_type != "const" for op in function.operations), function
+
+
+def evaluate(function, arrays):
+    """The outputs (None with the operator that nobody computes), its name, and what NumPy computed."""
     own = set()
-    for name, variable in function.inputs.items():
-        kind = types.nptype_from_builtin(variable.dtype)
-        give(variable, values[name].astype(kind))
+    for variable, array in zip(function.inputs.values(), arrays):
+        give(variable, array.astype(types.nptype_from_builtin(variable.dtype)))
     for op in function.operations:
         if op.op_type == "const":
             if isinstance(op.outputs[0].val, np.bool_):  # NumPy wants its own flags to be Python's
@@ -51,8 +48,7 @@ def evaluate(program, arrays, outputs):
         found = found if isinstance(found, (tuple, list)) else [found]
         for variable, value in zip(op.outputs, found):
             give(variable, np.asarray(value, types.nptype_from_builtin(variable.dtype)))
-    by_name = {variable.name: variable for variable in function.outputs}
-    return [np.asarray(value_of(by_name[name])) for name in outputs], "", sorted(own)
+    return [np.asarray(value_of(variable)) for variable in function.outputs], "", sorted(own)
 
 
 def give(variable, value):

@@ -15,7 +15,7 @@ INPUTS = {TYPES.FLOAT: types.fp32, TYPES.INT64: types.int32, TYPES.INT32: types.
 
 
 def build(model, resize, target):
-    """The program of an ONNX file, and what its inputs and outputs are called there."""
+    """The program of an ONNX file."""
     net = Net(model, resize)
     graph = net.model.graph
     inputs = [value for value in graph.input if value.name not in net.constants]
@@ -35,7 +35,7 @@ def build(model, resize, target):
             net.lower(node)
         function.set_outputs([mb.identity(x=net.values[v.name], name=names[v.name]) for v in graph.output])
     program.add_function("main", function)
-    return program, [names[v.name] for v in inputs], [names[v.name] for v in graph.output]
+    return program
 
 
 # -- one operand ---------------------------------------------------------------------------------

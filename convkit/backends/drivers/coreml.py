@@ -25,7 +25,7 @@ def compile(request):
     finally:
         sys.path.remove(HERE)
     target = getattr(ct.target, f"iOS{request['ios']}")
-    program, inputs, outputs = _coreml_lower.build(request["model"], request["resize"], target)
+    program = _coreml_lower.build(request["model"], request["resize"], target)
     precision = ct.precision.FLOAT16 if request["precision"] == "fp16" else ct.precision.FLOAT32
     try:
         model = ct.convert(
@@ -37,17 +37,17 @@ def compile(request):
     model.user_defined_metadata.clear()
     model.save(PACKAGE)
     settle()
-    operators, reloaded = _coreml_evaluate.reload(PACKAGE, target)
+    operators, function = _coreml_evaluate.reload(PACKAGE)
     reply = {
         "tool": f"coremltools {version('coremltools')}",
         "operators": operators,
-        "inputs": inputs,
-        "outputs": outputs,
+        "inputs": list(function.inputs),  # coremltools renames what is a word of its own
+        "outputs": [variable.name for variable in function.outputs],
         "missing": "",
     }
     if request["arrays"]:
-        arrays = dict(zip(inputs, load_arrays(request["arrays"])))
-        found, reply["missing"], reply["own"] = _coreml_evaluate.evaluate(reloaded, arrays, outputs)
+        arrays = load_arrays(request["arrays"])
+        found, reply["missing"], reply["own"] = _coreml_evaluate.evaluate(function, arrays)
         if not reply["missing"]:
             save_arrays("outputs.npz", found)
     return reply
