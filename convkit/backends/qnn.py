@@ -26,7 +26,9 @@ SOCS = {
     "SA8255": 52, "SXR2230P": 53, "SM8650": 57, "SSG2125P": 58, "SC8380XP": 60, "SM8750": 69, "SA8797": 72,
     "SXR2330P": 75, "QCS9100": 77, "SM8850": 87, "QCM6490": 93, "SAR2230P": 95, "SW6100": 96, "SM8845": 97,
 }  # fmt: skip
-SOC = Option("the chip to compile for", "SM8650", tuple(SOCS))
+SOC = Option(
+    "the chip to compile for; SM8350 where the target is its generation, else SM8650", "", tuple(SOCS)
+)
 SIMULATE = Option("how many seconds the simulator may take to check the numbers; 0: it is not run", "300")
 
 FLOAT_TOLERANCE = 1e-2
@@ -48,7 +50,13 @@ class Qnn(Backend):
 
     def place(self, work: Work) -> Sequence[Placed] | str:
         """Where each operator runs, and the provider's reason where it does not run on the HTP."""
-        return self._placement(work, self._compile(work, None))
+        try:
+            reply = self._compile(work, None)
+        except ConvkitError as problem:
+            if problem.diagnostics[0].code != "toolchain-refused":
+                raise
+            return problem.diagnostics[0].message
+        return self._placement(work, reply)
 
     def build(self, work: Work) -> Built:
         """Compile, and compute the outputs on QNN's simulator of the HTP."""
@@ -86,7 +94,7 @@ class Qnn(Backend):
             node.name = f"op{index}"
         opset = model.graph.opset_imports[""]
         save_onnx(model, work.scratch / "model.onnx", opset=opset)
-        soc = work.settings["soc"]
+        soc = chip(work)
         request = {"model": "model.onnx", "soc": str(SOCS[soc]), "artifact": artifact}
         return self.call(work, "compile", request)
 
@@ -118,13 +126,18 @@ def _node(name: str) -> str:
 
 def _failure(work: Work, reply: Mapping[str, Any]) -> ConvkitError:
     """The error for a model that one operator makes fail."""
-    soc, name = work.settings["soc"], _node(reply["failed_node"])
+    soc, name = chip(work), _node(reply["failed_node"])
     if "support FP16" in reply["why"]:
         help = "--quantize int8 --calibration DATA"
         return error("toolchain-refused", f"{soc} computes in integers only", help=help)
     index = name.removeprefix("op")
     what = f"operator {index} ({work.graph.ops[int(index)].code})" if index.isdigit() else name
     return refused(Qnn.name, f"{what} makes the compilation fail: {reply['why']}")
+
+
+def chip(work: Work) -> str:
+    """The chip asked for, or the one that the target's rules were measured for."""
+    return work.settings["soc"] or ("SM8350" if work.target.name.endswith("-v68") else "SM8650")
 
 
 def quantized(work: Work) -> bool:

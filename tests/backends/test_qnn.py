@@ -126,3 +126,11 @@ def test_a_chip_without_float_says_quantize() -> None:
     with pytest.raises(ConvkitError) as refusal:
         convkit.compile(MODELS["cnn"](), "onnxruntime-qnn", backend_options={"soc": "SXR1230P"})
     assert "--quantize" in (refusal.value.diagnostics[0].help or "")
+
+
+def test_the_first_float_generation_is_judged_and_compiled_for_its_own_chip() -> None:
+    report = asked(unary("Relu", "Elu"), "onnxruntime-qnn-v68")
+    assert [op.verdict.value for op in report.ops] == ["accelerated", "fallback"]
+    with pytest.raises(ConvkitError):
+        convkit.compile(unary("Relu", "Elu"), "onnxruntime-qnn-v68")
+    assert convkit.compile(unary("Relu", "Tanh"), "onnxruntime-qnn-v68").files
