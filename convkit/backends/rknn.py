@@ -20,18 +20,9 @@ _SECONDS = 600  # there are models that the toolkit never stops rewriting
 _BYTES_ONLY = ("rv1103", "rv1103b", "rv1106", "rv1106b")
 _PLATFORMS = ("rk3588", "rk3576", "rk3566", "rk3568", "rk3562", "rv1126b", "rk2118", *_BYTES_ONLY)
 _MOVES = {
-    "Reshape",
-    "Transpose",
-    "Slice",
-    "Split",
-    "Concat",
-    "Pad",
-    "Tile",
-    "Expand",
-    "Gather",
-    "DataConvert",
-    "Cast",
-}
+    "Reshape", "Transpose", "Slice", "Split", "Concat", "Pad", "Tile", "Expand", "Gather", "DataConvert",
+    "Cast", "Squeeze", "Unsqueeze", "Flatten",
+}  # fmt: skip
 """Operators that the toolkit puts before and after another one to bring its data into form."""
 
 _INDEX = re.compile(r"(?<![^:/])(\d+)@")
@@ -181,7 +172,9 @@ def _owner(name: str, ends: Mapping[str, int]) -> int | None:
 def _verdict(code: str, rows: Sequence[Mapping[str, str]], warnings: Sequence[str]) -> Placed:
     """By the rows that do the operator's work, not by those that bring its data into form."""
     own = [row for row in rows if row["type"] == code] or [row for row in rows if row["type"] not in _MOVES]
-    types = list(dict.fromkeys(row["type"] for row in own or rows if row["target"] != "NPU"))
+    if not own and code in _MOVES:
+        own = list(rows)
+    types = list(dict.fromkeys(row["type"] for row in own if row["target"] != "NPU"))
     if not types:
         return Placed(True)
     said = [line for line in warnings if line.startswith(tuple(types)) and "qtype" not in line]
