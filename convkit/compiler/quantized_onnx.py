@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +19,7 @@ from convkit.quantize.onnx_simulate import fused, value_errors
 from convkit.quantize.quantizer import no_calibration
 from convkit.report import FloatOperator, OutputError, QuantizationSummary, Verification
 from convkit.targets import QdqScheme
+from convkit.verify.noise import rounding_noise
 from convkit.verify.numeric import FLOAT32_TOLERANCE, ReferenceRun, compare, compare_all, mismatch
 from convkit.verify.runners import Reference
 
@@ -85,7 +87,8 @@ def confirm_float(model: ir.Model, reference: ReferenceRun) -> Verification:
     Raises ConvkitError "wrong-numbers" if it computes something else.
     """
     outputs = Reference(ir.to_proto(model).SerializeToString()).run(reference.inputs)
-    errors = compare_all(reference.outputs, outputs, FLOAT32_TOLERANCE)
+    noise = partial(rounding_noise, model, reference.inputs)
+    errors = compare_all(reference.outputs, outputs, FLOAT32_TOLERANCE, noise)
     found = Verification(
         reference.runtime, "onnxruntime, in float", reference.described, FLOAT32_TOLERANCE, errors
     )
