@@ -16,7 +16,7 @@ from convkit.quantize.quantizer import Settings
 from convkit.report import Report
 from convkit.targets import load_target
 from tests.backends.conftest import need
-from tests.helpers import model_of, one_node
+from tests.helpers import model_of
 
 INT8 = Quantization(Settings("int8"), "random", samples=16)
 
@@ -115,15 +115,6 @@ def test_the_oracle_asks_without_building_a_file(tmp_path: Path) -> None:
         (report,) = check_model(network(), [load_target(target)], options)
         assert isinstance(report, Report)
         assert placed(report) == ["Erf"]
-
-
-def test_what_the_toolkit_refuses_is_named() -> None:
-    need("rknn")
-    model = one_node("QuantizeLinear", {"x": random(1, 8)}, {"s": np.float32(0.1), "z": np.int8(0)})
-    with pytest.raises(ConvkitError) as refused:
-        compile_model(model, "rknn-rk3588")
-    assert refused.value.diagnostics[0].code == "toolchain-refused"
-    assert "QuantizeLinear" in str(refused.value)
 
 
 def test_platforms_are_checked() -> None:
