@@ -274,16 +274,18 @@ def _quantize_early(graph: Graph) -> Graph:
 
 
 def fold_integers(graph: Graph) -> Graph | None:
-    """The graph with operators between conversions written on integers; None where there is none.
+    """The graph with operators between conversions written on integers; None where there is none, and for a
+    model that also computes with bytes that are on no grid.
 
     Raises nothing: what has no integer kernel, or weights off their grid, stays in float between a
     DEQUANTIZE and a QUANTIZE.
     """
     folder = _Folder(_quantize_early(graph))
-    found = folder.run()
-    if not folder.folded:
+    found = _without_dead(folder.run())
+    made = (t for op in found.ops for t in op.outputs)
+    if not folder.folded or any(t.dtype in (INT8, np.uint8) and t.quantization is None for t in made):
         return None
-    return _without_dead(found)
+    return found
 
 
 def _without_dead(graph: Graph) -> Graph:
