@@ -15,7 +15,7 @@ from convkit.diagnostics import ConvkitError
 from convkit.dialects.onnx.write import to_onnx
 from convkit.quantize.data import Given, Preprocess, load_samples
 from convkit.quantize.onnx import QuantizedModel, quantize_model
-from convkit.quantize.onnx_simulate import fused, value_errors
+from convkit.quantize.onnx_simulate import run_fused, value_errors
 from convkit.quantize.quantizer import no_calibration
 from convkit.report import FloatOperator, OutputError, QuantizationSummary, Verification
 from convkit.targets import QdqScheme
@@ -71,13 +71,13 @@ def _check_steps(model: ir.Model, sample: Given) -> float:
 
 
 def _losses(model: ir.Model, quantized: ir.Model, samples: Sequence[Given]) -> tuple[OutputError, ...]:
-    wanted, found = _answers(model, samples), _answers(quantized, samples, optimized=True)
+    reference = Reference(ir.to_proto(model).SerializeToString())
+    wanted = _stacked([reference.run(sample) for sample in samples])
+    found = _stacked(run_fused(quantized, samples))
     return tuple(compare(name, want, found[name], np.inf) for name, want in wanted.items())
 
 
-def _answers(model: ir.Model, samples: Sequence[Given], optimized: bool = False) -> Mapping[str, np.ndarray]:
-    reference = fused(model) if optimized else Reference(ir.to_proto(model).SerializeToString())
-    runs = [reference.run(sample) for sample in samples]
+def _stacked(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
 
 

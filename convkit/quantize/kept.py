@@ -48,7 +48,7 @@ def _dequantize(b: Builder, node: ir.Node) -> Tensor | None:
         made = b.const(decode(x.data, replace(grid, axis=grid.axis % max(x.rank, 1))), hint="dequantized")
         made.quantization = shifted(grid, x.dtype) if grid.scale.size == 1 else None
         return made
-    if x.dtype not in _STORED or grid.scale.size != 1:
+    if x.dtype not in _STORED or grid.scale.size != 1 or (x.dtype == INT16 and grid.zero_point.any()):
         return None
     if x.quantization is not None and not same_grid(x.quantization, grid):
         return None

@@ -62,7 +62,6 @@ VARIANTS = (
             "mediatek-apu",
             "mediatek-mdla2",
             "mediatek-mdla3",
-            "mediatek-nnapi-2020",
             "samsung-npu",
             "google-tensor",
             "kirin-npu",

@@ -32,7 +32,9 @@ def lower_to_tflite(model: ir.Model, options: CompileOptions | None = None) -> t
     """Lower a model in normal form to the TFLite graph that is written; `model` is widened to float32."""
     options = options or CompileOptions()
     quantizing = ("QLinearConv", "QLinearMatMul", "QuantizeLinear")
-    kept = _integers_kept(model, options) if any(is_op(n, *quantizing) for n in model.graph) else None
+    kept = None
+    if options.quantization is None and any(is_op(n, *quantizing) for n in model.graph):
+        kept = _integers_kept(model, options)
     graph, layout = kept or _laid_out(lower(model), options)
     if options.precision == "fp16":
         to_fp16_weights(graph)
