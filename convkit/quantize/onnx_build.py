@@ -29,7 +29,7 @@ class _Builder:
         self.graph, self.view, self.planned, self.grids = model.graph, view, planned, grids
         self.scheme = scheme
         self._names = Names(model.graph)
-        self._real = dict(view.values)
+        self._real = view.values.copy()
         self._forms: dict[int, list[tuple[np.dtype[Any], Quantization, ir.Value]]] = {}
         self._outputs = {id(v): i for i, v in enumerate(model.graph.outputs)}
 
@@ -82,17 +82,16 @@ class _Builder:
         if tensor.data is not None:
             made = self.stored(tensor.name, tensor.data, on, dtype, at)
         else:
-            made = self.rounded(self._real[id(tensor)], on, dtype, at)
+            made = self.rounded(self._real[tensor], on, dtype, at)
         forms.append((dtype, on, made))
         return made
 
     def real(self, tensor: Tensor) -> ir.Value:
         """A tensor as an operator in float reads it."""
-        value = self._real.get(id(tensor))
-        if value is None:  # a constant that equalization or bias correction has changed
+        if tensor not in self._real:  # a constant that equalization or bias correction has changed
             assert tensor.data is not None
-            value = self._real[id(tensor)] = self.const(tensor.name, tensor.data)
-        return value
+            self._real[tensor] = self.const(tensor.name, tensor.data)
+        return self._real[tensor]
 
     def write(self, op: Op, nodes: tuple[ir.Node, ...]) -> None:
         """Write one operator of the plan."""
@@ -141,7 +140,7 @@ class _Builder:
     def _result(self, op: Op, tensor: Tensor, first: ir.Node, last: ir.Node, dtype: np.dtype[Any]) -> None:
         """Round a result; an activation function that the grid's ends do already is left out."""
         grid = self.grids.wanted(op, tensor, dtype)
-        value = self.view.values[id(tensor)]
+        value = self.view.values[tensor]
         after = _Place(last, before=False, origin=merge_origins([last]))
         raw = value
         if first is not last:
@@ -151,7 +150,7 @@ class _Builder:
                 last.replace_input_with(0, self.rounded(raw, grid, dtype, inner))
                 raw = value
         made = self.rounded(raw, grid, dtype, after)
-        self._real[id(tensor)] = made
+        self._real[tensor] = made
         self._forms.setdefault(id(tensor), []).append((dtype, grid, made))
         at = self._outputs.get(id(value))
         if at is not None:
@@ -230,4 +229,4 @@ def set_constants(model: ir.Model, view: View, ops: list[Op]) -> None:
             value = ir.val(name, const_value=ir.Tensor(new.data, name=name))
             model.graph.register_initializer(value)
             nodes[0].replace_input_with(at, value)
-            view.values[id(new)] = value
+            view.values[new] = value

@@ -117,22 +117,46 @@ def operators_of(scheme: QdqScheme) -> Operators:
 @dataclass(frozen=True)
 class View:
     """A model as quantization sees it: `nodes` holds the node, or the node and its activation function, of
-    each of the graph's operators, `values` the model's value of each tensor by id."""
+    each of the graph's operators, `values` the model's value of each tensor."""
 
     graph: Graph
     nodes: Sequence[tuple[ir.Node, ...]]
-    values: dict[int, ir.Value]
+    values: Values
+
+
+class Values:
+    """The model's value of each tensor. The tensors are held: the id of one that is gone may come again."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[Tensor, ir.Value]] = {}
+
+    def __getitem__(self, tensor: Tensor) -> ir.Value:
+        return self._found[id(tensor)][1]
+
+    def __setitem__(self, tensor: Tensor, value: ir.Value) -> None:
+        self._found[id(tensor)] = tensor, value
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._found
+
+    def copy(self) -> Values:
+        """The same, to be changed apart."""
+        made = Values()
+        made._found.update(self._found)
+        return made
 
 
 def view_of(model: ir.Model) -> View:
     """The view of a model in normal form."""
     graph = as_graph(model)
     made_by = list(model.graph)
-    values = {id(t): v for t, v in zip(graph.inputs, model.graph.inputs, strict=True)}
+    values = Values()
+    for given, fed in zip(graph.inputs, model.graph.inputs, strict=True):
+        values[given] = fed
     for op, node in zip(graph.ops, made_by, strict=True):
         for tensor, value in zip((*op.inputs, *op.outputs), (*node.inputs, *node.outputs), strict=True):
             if tensor is not None and value is not None:
-                values[id(tensor)] = value
+                values[tensor] = value
     consumers = graph.consumers()
     interface = {id(t) for t in graph.outputs}
     absorbed: set[int] = set()
@@ -152,7 +176,7 @@ def view_of(model: ir.Model) -> View:
         absorbed.add(id(reader))
         options = {**op.options, "fused_activation_function": kind}
         ops.append(replace(op, outputs=list(reader.outputs), options=options))
-        activation = values[id(reader.output)].producer()
+        activation = values[reader.output].producer()
         assert activation is not None
         nodes.append((node, activation))
     return View(replace(graph, ops=ops), nodes, values)
