@@ -53,15 +53,31 @@ _SAID = {
 }
 
 
+_SHARES = {None: False, 0.24: True, 0.25: False}
+_PIECES = {None: False, 2: True, 3: False}
+"""Limits, and whether a report with a quarter of its MACs on the CPU and three partitions is above them."""
+
+
 @pytest.mark.parametrize(("said", "fail_on"), itertools.product(_SAID, (*LEVELS, None)))
-def test_exit_code_of_every_verdict_and_limit(said: str, fail_on: str | None) -> None:
+def test_exit_code_of_every_verdict_limit_and_baseline(said: str, fail_on: str | None) -> None:
     op, level = _SAID[said]
-    report = _with(op)
-    found = breaches(report, Limits(fail_on))
-    fails = fail_on is not None and level is not None and LEVELS.index(level) >= LEVELS.index(fail_on)
-    assert bool(found) is fails
-    expected = ExitCode.FINDING if fails else ExitCode.OK
-    assert CheckResult((Checked(report, found),)).exit_code is expected
+    good = _op(OpVerdict.ACCELERATED, macs=3)
+    report = _with(good, replace(op, macs=1), transfers=Transfers(3))
+    baselines = {"none": None, "same": report, "better": _with(good, transfers=Transfers(1))}
+    speaks = fail_on is not None and level is not None and LEVELS.index(level) >= LEVELS.index(fail_on)
+    away = op.verdict is not OpVerdict.ACCELERATED
+    for share, pieces, before in itertools.product(_SHARES, _PIECES, baselines):
+        found = breaches(report, Limits(fail_on, share, pieces), baselines[before])
+        expected = {f"fail-on {fail_on}"} if speaks else set()
+        expected |= {"max-cpu-macs"} if _SHARES[share] and away else set()
+        expected |= {"max-partitions"} if _PIECES[pieces] else set()
+        if before == "same":
+            expected = set()
+        assert {breach.limit for breach in found} == expected, (share, pieces, before)
+        code = ExitCode.FINDING if expected else ExitCode.OK
+        assert CheckResult((Checked(report, found),)).exit_code is code
+        for failure in (ExitCode.BAD_INPUT, ExitCode.TOOLCHAIN):
+            assert CheckResult((Checked(report, found),), (_failure(failure),)).exit_code is failure
 
 
 @pytest.mark.parametrize("broken", [False, True])
