@@ -81,6 +81,8 @@ class Compilation:
                 if self.options.precision == "fp16" or at_risk(model, lambda: reference().inputs):
                     given = reference()
                     self.float16 = float16_stage(model, [given.inputs], given.described)
+                    if self.float16.stats.applications:
+                        PassManager(cleanup_pipeline(self.options.allow)).run(self.float16.model)
             except RunError:  # onnxruntime lacks an operator: nothing can be emulated
                 return model
         return model if self.float16 is None else self.float16.model

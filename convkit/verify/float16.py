@@ -20,7 +20,7 @@ from convkit.ir.infer import infer_node
 from convkit.ir.normal import spell_out_nodes
 from convkit.ir.origin import origin_of
 from convkit.rewrite.rewriter import Names, Rewriter
-from convkit.verify.runners import Reference
+from convkit.verify.runners import Reference, give_back_memory
 
 LARGEST = float(np.finfo(np.float16).max)
 SMALLEST = 2.0**-24
@@ -224,9 +224,10 @@ def measure(spelled: Spelled, samples: Sequence[Arrays]) -> dict[str, Extent]:
     ]
     values = {v.name: v for n in probe.graph for v in n.outputs}
     for name in names:
-        size = _appended(probe.graph, "Abs", values[name], f"{name}/size")
+        size = _added(probe.graph, probe.graph.append, "Abs", values[name], f"{name}/size")
         for op_type in ("ReduceMax", "ReduceMin"):
-            probe.graph.outputs.append(_appended(probe.graph, op_type, size, f"{name}/{op_type}", keepdims=0))
+            most = _added(probe.graph, probe.graph.append, op_type, size, f"{name}/{op_type}", keepdims=0)
+            probe.graph.outputs.append(most)
     reference = Reference(ir.to_proto(probe).SerializeToString())
     found = dict.fromkeys(names, Extent(0.0, np.inf))
     for sample in samples:
@@ -246,23 +247,31 @@ def bounds(model: ir.Model, nodes: Iterable[ir.Node], sample: Arrays) -> list[fl
     for node in [n for n in probe.graph if n.name in wanted]:
         name, x, y = node.name or "", node.inputs[0], node.outputs[0]
         assert x is not None
+        put = _Behind(probe.graph, node)  # at once: what is read at the end is held until then
         if node.op_type.endswith("Normalization"):
             groups = attr(node, "num_groups", 0)
             axes = list(range(1, rank_of(x))) if groups else _axes(node)
-            size = _appended(probe.graph, "ReduceSumSquare", x, f"{name}/size", axes)
+            size = _added(probe.graph, put, "ReduceSumSquare", x, f"{name}/size", axes)
             factors.append(1.0)
         else:
-            size = _appended(probe.graph, "Abs", y, f"{name}/size")
+            size = _added(probe.graph, put, "Abs", y, f"{name}/size")
             mean = node.op_type in ("GlobalAveragePool", "ReduceMean")
             factors.append(prod(shape_of(x)) / prod(shape_of(y)) if mean else 1.0)
-        probe.graph.outputs.append(_appended(probe.graph, "ReduceMax", size, f"{name}/most", keepdims=0))
+        probe.graph.outputs.append(_added(probe.graph, put, "ReduceMax", size, f"{name}/most", keepdims=0))
     found = Reference(ir.to_proto(probe).SerializeToString()).run(sample)
+    give_back_memory()
     most = [float(found[v.name or ""]) for v in probe.graph.outputs[-len(factors) :]]
     return [size * factor for size, factor in zip(most, factors, strict=True)]
 
 
-def _appended(
-    graph: ir.Graph, op_type: str, x: ir.Value, name: str, axes: Sequence[int] = (), **attributes: int
+def _added(
+    graph: ir.Graph,
+    put: Callable[[ir.Node], object],
+    op_type: str,
+    x: ir.Value,
+    name: str,
+    axes: Sequence[int] = (),
+    **attributes: int,
 ) -> ir.Value:
     inputs = [x]
     if axes:
@@ -279,5 +288,5 @@ def _appended(
     node = ir.node(op_type, inputs, attributes, name=name)
     infer_node(node)
     node.outputs[0].name = name
-    graph.append(node)
+    put(node)
     return node.outputs[0]

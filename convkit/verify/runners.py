@@ -84,6 +84,9 @@ class Reference:
         options.add_session_config_entry("session.x64quantprecision", "1")  # no saturation within a sum
         options.enable_cpu_mem_arena = False  # one run: an arena only raises the peak
         options.enable_mem_pattern = False
+        options.execution_order = (
+            ort.ExecutionOrder.PRIORITY_BASED
+        )  # as written: probes beside what they read
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores
         source = model if isinstance(model, bytes) else str(model)
         if optimized and isinstance(source, bytes):
