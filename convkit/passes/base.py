@@ -107,7 +107,7 @@ def user_code(doing: str) -> Iterator[None]:
         yield
     except ConvkitError:
         raise
-    except Exception as failed:  # the one place outside of the command line: user code can raise anything
+    except Exception as failed:  # user code can raise anything
         stack = traceback.extract_tb(failed.__traceback__)
         frames = [frame for frame in stack if not frame.filename.startswith("<frozen")]
         place = Location(file=frames[-1].filename, line=frames[-1].lineno)

@@ -51,9 +51,6 @@ VARIANTS = (
     *(Variant("vela", f"ethos-u{kind}", {"quantize": "int8", **_RANDOM}) for kind in (55, 65, 85)),
     Variant("rknn", "rknn-rk3588", refused=_RKNN),
     Variant("rknn", "rknn-rk3588", _INT8, {**_RKNN, "quantized": "toolchain-refused"}),
-    Variant("vela", "ethos-u55", _INT8),
-    Variant("vela", "ethos-u65", _INT8),
-    Variant("vela", "ethos-u85", _INT8),
     Variant("vela", "ethos-u85", {"quantize": "int16x8", **_RANDOM}, {"mobile": "toolchain-refused"}),
     Variant("handover", "edgetpu", _INT8),
     *(
