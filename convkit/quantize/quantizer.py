@@ -21,6 +21,7 @@ from convkit.quantize.observers import observer_factory
 from convkit.quantize.operators import TFLITE
 from convkit.quantize.plan import Plan, assign_grids, observed, plan
 from convkit.quantize.run import Sample
+from convkit.quantize.spell import spell
 from convkit.quantize.weights import quantize_weights
 
 Scheme = Literal["int8", "int16x8", "dynamic", "w8", "w4", "fp16"]
@@ -118,13 +119,13 @@ def quantize(graph: Graph, settings: Settings, samples: Sequence[Sample] = ()) -
         to_fp16_weights(copy)
         return Quantized(copy)
     if not settings.needs_calibration:
-        graph, equalized = prepare(graph, settings)
+        graph, equalized = equalize(graph, TFLITE) if settings.equalize else (graph, 0)
         stored = INT4 if settings.scheme == "w4" else INT8
         found = quantize_weights(graph, settings.scheme == "dynamic", stored)
         return Quantized(found, (), equalized)
     if not samples:
         raise no_calibration(settings.scheme)
-    plan_for(graph, settings)  # refuses before anything is run
+    plan_for(spell(graph), settings)  # refuses before anything is run
     graph, equalized = prepare(graph, settings)
     planned = plan_for(graph, settings)
     seen = calibrate(graph, observed(planned), samples, observer_factory(settings.method))
@@ -133,6 +134,7 @@ def quantize(graph: Graph, settings: Settings, samples: Sequence[Sample] = ()) -
 
 def prepare(graph: Graph, settings: Settings) -> tuple[Graph, int]:
     """The float graph in the form that quantizes best: same function; and how many pairs were equalized."""
+    graph = spell(graph)
     return equalize(graph, TFLITE) if settings.equalize else (graph, 0)
 
 
@@ -141,7 +143,7 @@ def provisional(graph: Graph, settings: Settings) -> Graph:
     spent on it."""
     if not settings.needs_calibration:
         return quantize(graph, replace(settings, equalize=False)).graph
-    planned = plan_for(graph, settings)
+    planned = plan_for(spell(graph), settings)
     ranges = {id(t): (-1.0, 1.0) for t in observed(planned)}
     return finish(planned, Calibration(ranges, {}), settings).graph
 
